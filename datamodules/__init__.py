@@ -1,0 +1,8 @@
+"""Data modules: files to verified tensors to batches on the device."""
+
+from datamodules.digits import Digits
+from datamodules.in_memory import InMemoryDataModule, Split
+from datamodules.mnist import MNIST, FashionMNIST
+from datamodules.published_files import DatasetError
+
+__all__ = ["DatasetError", "Digits", "FashionMNIST", "InMemoryDataModule", "MNIST", "Split"]

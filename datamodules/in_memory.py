@@ -1,0 +1,106 @@
+"""The base of every dataset that fits into memory."""
+
+import os
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from datamodules.batches import GlobalBatchSampler, ImagesInMemory, Split
+from datamodules.preparation import Preparation
+
+
+class InMemoryDataModule(LightningDataModule):
+    """Batches of uint8 images in memory, made into float on the device.
+
+    A subclass names its facts as class attributes and implements `load`.
+
+    Args:
+        batch_size: Samples of one optimizer step, over all devices.
+        image_size: Side that images are resized to; None keeps the dataset's own.
+        channels: 3 repeats a gray channel, for networks that expect colour.
+        augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training, one after
+            the other, at the dataset's own size: kornia's, which draw for each image anew, or any.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    name: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]]
+    mean: ClassVar[float]  # of the training pixels in [0, 1]
+    std: ClassVar[float]
+    native_size: ClassVar[int]
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        image_size: int | None = None,
+        channels: Literal[1, 3] = 1,
+        augment: list[nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size must be at least 1, got {image_size}")
+        self.batch_size = batch_size
+        self.image_size = image_size or self.native_size
+        self.channels = channels
+        self.augment = nn.Sequential(*(augment or []))
+        self.preparation = Preparation(self.mean, self.std, self.image_size, channels)
+        self.splits: dict[str, Split] = {}
+
+    @abstractmethod
+    def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
+        """The splits `train` and `val` for stage fit, `test` for stage test."""
+
+    def setup(self, stage: str) -> None:
+        """Loads what `stage` needs and is not in memory yet."""
+        if stage == "test" and "test" not in self.splits:
+            self.splits |= self.load("test")
+        elif stage in ("fit", "validate") and "train" not in self.splits:
+            self.splits |= self.load("fit")
+
+    def train_dataloader(self) -> DataLoader:
+        return self._dataloader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._dataloader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._dataloader("test")
+
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """Augments, resizes and normalises uint8 images on the device."""
+        images, labels = batch
+        images = images.float() / 255
+        if self.trainer.training:
+            images = self.augment(images)
+        return self.preparation(images).to(self.trainer.lightning_module.dtype), labels
+
+    def _dataloader(self, split: str, shuffle: bool = False) -> DataLoader:
+        sampler = GlobalBatchSampler(
+            num_samples=len(self.splits[split].labels),
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),  # of Lightning's seed_everything
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+        return DataLoader(
+            ImagesInMemory(self.splits[split]),
+            batch_sampler=sampler,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # or each iterator would draw from the global one
+        )
+
+
+def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch

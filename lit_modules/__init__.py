@@ -1,0 +1,6 @@
+"""LightningModules: what turns any network into something that trains."""
+
+from lit_modules.classifier import LitClassifier
+from lit_modules.schedules import WarmupCosine
+
+__all__ = ["LitClassifier", "WarmupCosine"]

@@ -1,0 +1,154 @@
+"""What turns any classification network into something the Trainer can train."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from lit_modules.schedules import WarmupCosine
+
+STAGES = ("train", "val", "test")
+
+
+class LitClassifier(LightningModule):
+    """A network with its loss, its metrics and its optimizer.
+
+    Logs once an epoch `train/loss`, `train/acc`, `val/loss`, `val/acc`, `test/loss` and `test/acc`,
+    each the exact mean over the samples of all processes; and `lr` each `log_every_n_steps`.
+
+    Args:
+        net: Any module from images (N, C, H, W) to logits (N, num_classes).
+        optimizer: Makes the optimizer from the parameters; None is Adam as it comes. Weight decay
+            leaves biases and the gains of norms alone.
+        schedule: A `WarmupCosine`, evaluated before each step; or one of torch's schedulers, stepped
+            after each epoch (`ReduceLROnPlateau` watches `val/loss`, or `val/acc` in mode max);
+            or None, a constant learning rate.
+        label_smoothing: Share of the training target that is spread evenly over all classes
+            (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567), in [0, 1).
+        num_classes: Number of classes.
+
+    Raises:
+        ValueError: If a value is out of range, one of the optimizer's included.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: OptimizerCallable | None = None,
+        schedule: WarmupCosine | Callable[[Optimizer], LRScheduler] | None = None,
+        label_smoothing: float = 0.0,
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        # Under the command line the hyperparameters are the config, from which `load_from_checkpoint`
+        # builds the network again. Modules and functions made in Python have no such plain form:
+        # there it is `load_from_checkpoint(path, net=net)`.
+        built_by_hand = _given_hyperparameters.get() is None
+        self.save_hyperparameters(
+            ignore=["net", "optimizer", "schedule"] if built_by_hand else None, logger=False
+        )
+        self.net = net
+        # Not as the default above: jsonargparse hands the values of a default class on to the class
+        # that a config names instead, so that AdamW would get Adam's weight decay of 0.
+        self.optimizer = optimizer or torch.optim.Adam
+        self.schedule = schedule
+        self.label_smoothing = label_smoothing
+        self.metrics = nn.ModuleDict()
+        for stage in STAGES:
+            self.metrics[f"{stage}/loss"] = MeanMetric(nan_strategy="disable")
+            self.metrics[f"{stage}/acc"] = MulticlassAccuracy(
+                num_classes, average="micro", validate_args=False
+            )
+        self._build_optimizer()  # a value that the optimizer refuses is refused here, not in `fit`
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes) of prepared images (N, C, H, W)."""
+        return self.net(images)
+
+    def loss(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Mean training loss of the network's output (N, num_classes) for labels (N,)."""
+        return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        output = self.net(images)
+        loss = self.loss(output, labels)
+        self._update_metrics("train", loss, output, labels)
+        if self.trainer.is_last_batch:  # logging in every step costs as much as a small network
+            self._log_metrics("train")
+        return loss * self._share_of_the_mean(len(labels), batch_idx)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate("test", batch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        step = self.trainer.global_step
+        if step % self.trainer.log_every_n_steps == 0:
+            for logger in self.loggers:
+                logger.log_metrics({"lr": self.trainer.optimizers[0].param_groups[0]["lr"]}, step)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self._build_optimizer()
+        if self.schedule is None:
+            return {"optimizer": optimizer}
+        if isinstance(self.schedule, WarmupCosine):
+            steps = int(self.trainer.estimated_stepping_batches)
+            # A step stands for its middle, so that neither the first nor the last one is wasted.
+            scheduler = LambdaLR(optimizer, lambda i: self.schedule(min(1.0, (i + 0.5) / steps)))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        config: dict[str, Any] = {"scheduler": self.schedule(optimizer), "interval": "epoch"}
+        if isinstance(config["scheduler"], ReduceLROnPlateau):
+            # Lightning steps it after the epoch's checkpoint is saved, too late to go on from it.
+            # As a step of the last batch it comes between the validation and the checkpoint.
+            config["interval"] = "step"
+            config["frequency"] = self.trainer.num_training_batches
+            config["monitor"] = "val/loss" if config["scheduler"].mode == "min" else "val/acc"
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _build_optimizer(self) -> Optimizer:
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        kernels = [p for p in parameters if p.ndim > 1]
+        biases_and_norms = [p for p in parameters if p.ndim <= 1]
+        return self.optimizer(
+            [{"params": kernels}, {"params": biases_and_norms, "weight_decay": 0.0}]
+        )
+
+    def _share_of_the_mean(self, samples: int, batch_idx: int) -> float | Tensor:
+        """Factor that makes the mean of the processes' losses the mean over all their samples.
+
+        Processes average their gradients evenly. Where the last batches of an epoch do not divide
+        by the number of processes, one has a sample more than another.
+        """
+        if self.trainer.world_size == 1 or batch_idx < self.trainer.num_training_batches - 2:
+            return 1.0
+        mean = self.all_gather(torch.tensor(float(samples), device=self.device)).mean()
+        return samples / mean
+
+    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
+        images, labels = batch
+        logits = self.net(images)
+        self._update_metrics(stage, F.cross_entropy(logits, labels), logits, labels)
+        self._log_metrics(stage)
+
+    def _update_metrics(self, stage: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        if len(labels):  # a process may get none of a last, short batch
+            self.metrics[f"{stage}/loss"].update(loss.detach(), len(labels))
+            self.metrics[f"{stage}/acc"].update(logits.detach(), labels)
+
+    def _log_metrics(self, stage: str) -> None:
+        self.log(f"{stage}/loss", self.metrics[f"{stage}/loss"], on_step=False, on_epoch=True)
+        self.log(f"{stage}/acc", self.metrics[f"{stage}/acc"], on_step=False, on_epoch=True)

@@ -1,0 +1,1 @@
+"""Classic convolutional networks, one paper per file, as plain `torch.nn` modules."""

@@ -1,0 +1,1 @@
+"""What surrounds the Trainer: command line, run folders, checkpoints, reproducibility, console."""

@@ -1,0 +1,135 @@
+"""From a command line to a run that is ready to start."""
+
+import sys
+from argparse import ArgumentError
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from datamodules import InMemoryDataModule
+from lit_modules import LitClassifier
+from training.checkpoints import AtomicCheckpointIO, BestAndLast
+from training.console import EpochLines, silence_what_no_user_can_act_on
+from training.errors import UserError, raising
+from training.inspection import check_image_size, count_macs, count_parameters
+from training.loggers import RunCSV, RunTensorBoard
+from training.reproducibility import EpochSeed, RewindLogs
+from training.results import Stopwatch, device_name
+from training.run_folder import RunFolder
+
+DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the config
+can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh."""
+
+
+class TrainingCLI(LightningCLI):
+    """Parses the command line and builds the network, the data and the Trainer, checked.
+
+    Attributes:
+        model: The LightningModule.
+        datamodule: The data module, its training data loaded.
+        trainer: The Trainer.
+        run: The run folder, not yet claimed.
+        stopwatch, keeper: The callbacks whose figures go into the results.
+
+    Raises:
+        UserError: If the user has to change something.
+        DatasetError: If the data cannot be had.
+    """
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        silence_what_no_user_can_act_on()
+        super().__init__(
+            LitClassifier,
+            InMemoryDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=1,
+            trainer_defaults={
+                "enable_model_summary": False,
+                "num_sanity_val_steps": 0,  # the size check sees to what it would find
+                "use_distributed_sampler": False,  # the data module divides batches, exactly
+            },
+            parser_kwargs={"description": DESCRIPTION, "exit_on_error": False},
+            auto_configure_optimizers=False,
+            args=args,
+            run=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--run_dir",
+            type=str | None,
+            default=None,
+            help="Folder of the run. The same command again goes on with the run in it. "
+            "Default: runs/<config file's name>/<next number>.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        if not (sys.argv[1:] if args is None else args):
+            raise UserError("no config: python train.py --config configs/quickstart.yaml, for example.")
+        advice = " See python train.py --help, and the config files in configs/."
+        with raising(ArgumentError, TypeError, ValueError, KeyError, advice=advice):
+            super().parse_arguments(parser, args)
+
+    def before_instantiate_classes(self) -> None:
+        files = [Path(str(path)) for path in self.config.pop("config") or []]
+        name = "+".join(path.stem for path in files) or "unnamed"
+        self.run = RunFolder(self.config.pop("run_dir"), name)
+        trainer = self.config.trainer
+        if trainer.precision is None:
+            on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+            bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+            trainer.precision = "bf16-mixed" if bf16 else "32-true"
+        torch.set_float32_matmul_precision("high")
+        self.config_text = self.parser.dump(self.config)
+        self.net_name = self.config.model.init_args.net.class_path
+
+    def instantiate_classes(self) -> None:
+        with raising(ValueError, MisconfigurationException):
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        self.stopwatch = Stopwatch()
+        self.keeper = BestAndLast(self.run)
+        config = self.config_init["trainer"]
+        callbacks = [EpochSeed(), RewindLogs(), self.stopwatch, self.keeper]
+        if config["enable_progress_bar"] is not False:
+            callbacks.append(EpochLines())
+        config["callbacks"] = [*(config["callbacks"] or []), *callbacks]
+        if config["logger"] is None or config["logger"] is True:
+            config["logger"] = [RunTensorBoard(self.run), RunCSV(self.run)]
+        config["plugins"] = [*(config["plugins"] or []), AtomicCheckpointIO()]
+        config["enable_checkpointing"] = True
+        return super().instantiate_trainer(**kwargs)
+
+    def after_instantiate_classes(self) -> None:
+        data = self.datamodule
+        if data.batch_size % self.trainer.world_size:
+            raise UserError(
+                f"data.batch_size {data.batch_size} is the batch of one step over all devices and "
+                f"does not divide by their number, {self.trainer.world_size}."
+            )
+        check_image_size(self.model.net, data.channels, data.image_size)
+        data.prepare_data()
+        data.setup("fit")
+
+    def facts(self) -> dict[str, str]:
+        """What the run is about to do, for its header."""
+        net, data, trainer = self.model.net, self.datamodule, self.trainer
+        macs = count_macs(net, data.channels, data.image_size)
+        train, val = (len(data.splits[split].labels) for split in ("train", "val"))
+        devices = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
+        return {
+            "net": f"{type(net).__name__}, {count_parameters(net):,} parameters, "
+            f"{macs / 1e6:,.2f} MMAC an image",
+            "data": f"{data.name}, {train:,} + {val:,} images of {data.image_size} x {data.image_size}, "
+            f"batches of {data.batch_size}",
+            "device": f"{devices}{device_name(trainer.strategy.root_device)}, {trainer.precision}, "
+            f"seed {self.config.seed_everything}",
+            "run": f"{self.run.path}" + (", going on" if self.run.resume_from else ""),
+        }

@@ -1,0 +1,120 @@
+"""What a user sees: a header, a line an epoch, a progress bar and the result."""
+
+import logging
+import time
+import warnings
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+REFRESH = 0.1  # seconds
+
+console = Console(highlight=False)
+
+
+def silence_what_no_user_can_act_on() -> None:
+    """Leaves out tips, advertisements and warnings about what this project has decided."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # the data are in memory
+        ".*smaller than the logging interval.*",  # scalars are logged once an epoch
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def print_facts(facts: dict[str, str]) -> None:
+    """Prints names and values in two columns."""
+    width = max(map(len, facts)) + 2
+    for name, value in facts.items():
+        console.print(f"[bold]{name:<{width}}[/bold]{value}", soft_wrap=True)
+
+
+class EpochLines(ProgressBar):
+    """A bar for the running epoch on a terminal, and a line for each epoch everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Progress | None = None
+        self._enabled = True
+        self._epoch_start = self._drawn = 0.0
+        self._best = -1.0
+
+    def disable(self) -> None:  # Lightning calls it on all processes but the first
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._enabled:
+            return
+        console.print(f"{'epoch':>7}{'train loss':>15}{'acc':>9}{'val loss':>11}{'acc':>9}{'seconds':>9}")
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                auto_refresh=False,  # no thread beside the training
+                transient=True,
+                expand=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("")
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx > 0:  # on_train_epoch_start is not called in the first epoch after a resume
+            return
+        self._epoch_start = time.perf_counter()
+        if self._bar:
+            title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._bar.reset(self._task, total=trainer.num_training_batches, description=title)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._bar and time.perf_counter() - self._drawn > REFRESH:
+            self._bar.update(self._task, completed=batch_idx + 1, refresh=True)
+            self._drawn = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._enabled:
+            return
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        figures = f"{trainer.current_epoch + 1:>5}/{trainer.max_epochs:<5}"
+        for stage in ("train", "val"):
+            loss, accuracy = metrics.get(f"{stage}/loss"), metrics.get(f"{stage}/acc")
+            figures += f"{loss:>11.4f}{accuracy:>9.2%}" if loss is not None else " " * 20
+        figures += f"{time.perf_counter() - self._epoch_start:>9.1f}"
+        if metrics.get("val/acc", -1.0) > self._best:
+            self._best = metrics["val/acc"]
+            figures += "  [green]best[/green]"
+        console.print(figures)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict["best"]
+
+    def _stop(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None

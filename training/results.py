@@ -1,0 +1,144 @@
+"""The figures of a finished run: `results.json`."""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import torch
+import torchvision
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from training.atomic import write_atomically
+from training.inspection import count_macs, count_parameters
+from training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from training.cli import TrainingCLI
+
+
+class Stopwatch(Callback):
+    """Times the training, validation and checkpoints left out of the images per second."""
+
+    def __init__(self) -> None:
+        self.train_seconds = 0.0
+        self.images_per_second: list[float] = []  # of each epoch
+        self._fit_start = self._epoch_start = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._fit_start = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:  # on_train_epoch_start is not called in the first epoch after a resume
+            self._epoch_start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_last_batch:  # before the validation, which belongs to the last batch
+            _wait_for_device(trainer)
+            most = trainer.datamodule.batch_size * trainer.num_training_batches
+            images = min(most, len(trainer.train_dataloader.dataset))
+            seconds = time.perf_counter() - self._epoch_start
+            self.images_per_second.append(images / seconds)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        now = time.perf_counter()
+        self.train_seconds += now - self._fit_start
+        self._fit_start = now
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"train_seconds": self.train_seconds, "images_per_second": self.images_per_second}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.train_seconds = state_dict["train_seconds"]
+        self.images_per_second = state_dict["images_per_second"]
+
+    @property
+    def steady_images_per_second(self) -> float:
+        """Median over the epochs, without the first, which warms up, where there are others."""
+        speeds = self.images_per_second[1:] or self.images_per_second
+        return statistics.median(speeds) if speeds else 0.0
+
+
+def collect_results(cli: "TrainingCLI", test_metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The figures of a run that is trained and tested; accuracies are fractions."""
+    net, data, trainer = cli.model.net, cli.datamodule, cli.trainer
+    device = trainer.strategy.root_device
+    return {
+        "config": cli.run.name,
+        "net": cli.net_name,
+        "dataset": data.name,
+        "image_size": data.image_size,
+        "seed": cli.config.seed_everything,
+        "parameters": count_parameters(net),
+        "macs": count_macs(net, data.channels, data.image_size),
+        "epochs": trainer.current_epoch,
+        "best_epoch": cli.keeper.best_epoch,
+        "val_accuracy": cli.keeper.best_score[0],
+        "test_accuracy": test_metrics["test/acc"],
+        "test_loss": test_metrics["test/loss"],
+        "train_seconds": cli.stopwatch.train_seconds,
+        "images_per_second": cli.stopwatch.steady_images_per_second,
+        "peak_memory_bytes": peak_memory_bytes(device),
+        "precision": trainer.precision,
+        "device": device_name(device),
+        "world_size": trainer.world_size,
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def write_results(run: RunFolder, results: dict[str, Any]) -> None:
+    """Writes `results.json`, whole or not at all."""
+    write_atomically(run.results, lambda path: path.write_text(json.dumps(results, indent=2) + "\n"))
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory the run has had: of the GPU, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {os.cpu_count()} cores)"
+
+
+def versions() -> dict[str, str | None]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "lightning": lightning.__version__,
+        "cuda": torch.version.cuda,
+    }
+
+
+def commit() -> str | None:
+    """The commit of the code, marked where files differ from it; None outside a git checkout."""
+    root = Path(__file__).parent.parent
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def _wait_for_device(trainer: Trainer) -> None:
+    if trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize(trainer.strategy.root_device)
