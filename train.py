@@ -26,7 +26,8 @@ def main() -> None:
             write_results(run, results)
             print_facts(
                 {
-                    "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}",
+                    "test": f"accuracy {results['test_accuracy']:.2%}, "
+                    f"loss {results['test_loss']:.4f}",
                     "best": f"{run.best} (epoch {results['best_epoch'] + 1})",
                     "look": f"tensorboard --logdir {run.path.parent}",
                 }

@@ -5,4 +5,4 @@ from datamodules.in_memory import InMemoryDataModule, Split
 from datamodules.mnist import MNIST, FashionMNIST
 from datamodules.published_files import DatasetError
 
-__all__ = ["DatasetError", "Digits", "FashionMNIST", "InMemoryDataModule", "MNIST", "Split"]
+__all__ = ["MNIST", "DatasetError", "Digits", "FashionMNIST", "InMemoryDataModule", "Split"]

@@ -106,8 +106,10 @@ def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Spl
     counts = split.labels.bincount()
     shares = counts * held_out / len(split.labels)
     quota = shares.floor().long()
-    # Largest remainder: the samples that rounding down leaves over go to the classes nearest to one.
-    quota[(shares - quota).argsort(descending=True, stable=True)[: held_out - int(quota.sum())]] += 1
+    # Largest remainder: what rounding down leaves over goes to the classes nearest to one more.
+    quota[
+        (shares - quota).argsort(descending=True, stable=True)[: held_out - int(quota.sum())]
+    ] += 1
     is_held_out = torch.zeros(len(split.labels), dtype=torch.bool)
     for label, size in enumerate(quota.tolist()):
         members = (split.labels == label).nonzero().flatten()

@@ -110,7 +110,9 @@ class PublishedFiles:
 
 def _write_whole(path: Path, content: bytes) -> None:
     """Writes beside `path` and renames, so that no reader sees a part."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
         try:
             file.write(content)
             file.flush()

@@ -29,9 +29,9 @@ class LitClassifier(LightningModule):
         net: Any module from images (N, C, H, W) to logits (N, num_classes).
         optimizer: Makes the optimizer from the parameters; None is Adam as it comes. Weight decay
             leaves biases and the gains of norms alone.
-        schedule: A `WarmupCosine`, evaluated before each step; or one of torch's schedulers, stepped
-            after each epoch (`ReduceLROnPlateau` watches `val/loss`, or `val/acc` in mode max);
-            or None, a constant learning rate.
+        schedule: A `WarmupCosine`, evaluated before each step; or one of torch's schedulers,
+            stepped after each epoch (`ReduceLROnPlateau` watches `val/loss`, or `val/acc` in mode
+            max); or None, a constant learning rate.
         label_smoothing: Share of the training target that is spread evenly over all classes
             (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567), in [0, 1).
         num_classes: Number of classes.
@@ -51,9 +51,9 @@ class LitClassifier(LightningModule):
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-        # Under the command line the hyperparameters are the config, from which `load_from_checkpoint`
-        # builds the network again. Modules and functions made in Python have no such plain form:
-        # there it is `load_from_checkpoint(path, net=net)`.
+        # Under the command line the hyperparameters are the config, from which the network is built
+        # again by `load_from_checkpoint`. Modules and functions made in Python have no such plain
+        # form: there it is `load_from_checkpoint(path, net=net)`.
         built_by_hand = _given_hyperparameters.get() is None
         self.save_hyperparameters(
             ignore=["net", "optimizer", "schedule"] if built_by_hand else None, logger=False
@@ -109,7 +109,10 @@ class LitClassifier(LightningModule):
             steps = int(self.trainer.estimated_stepping_batches)
             # A step stands for its middle, so that neither the first nor the last one is wasted.
             scheduler = LambdaLR(optimizer, lambda i: self.schedule(min(1.0, (i + 0.5) / steps)))
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+            }
         config: dict[str, Any] = {"scheduler": self.schedule(optimizer), "interval": "epoch"}
         if isinstance(config["scheduler"], ReduceLROnPlateau):
             # Lightning steps it after the epoch's checkpoint is saved, too late to go on from it.

@@ -39,7 +39,9 @@ class LeNet5(nn.Module):
         num_classes: int = 10,
     ) -> None:
         super().__init__()
-        self.c1 = nn.Conv2d(in_channels, 6, kernel_size=5, padding=2)  # 28 x 28 -> the paper's 32 x 32
+        self.c1 = nn.Conv2d(
+            in_channels, 6, kernel_size=5, padding=2
+        )  # 28 x 28 -> the paper's 32 x 32
         self.c3 = nn.Conv2d(6, 16, kernel_size=5)
         self.c5 = nn.Conv2d(16, 120, kernel_size=5)
         self.f6 = nn.Linear(120, 84)

@@ -1,6 +1,7 @@
 """Checkpoint files that a reader never sees half of, and which of them a run keeps."""
 
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from training.atomic import write_atomically
+from training.errors import UserError
 from training.run_folder import RunFolder
 
 
@@ -26,6 +28,43 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
         return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint's plain data onto the CPU, tensors as they are asked for.
+
+    Raises:
+        UserError: If there is no checkpoint at `path`.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no checkpoint {path}.") from error
+    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} is not a checkpoint, or a damaged one. Use another file, or delete it."
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict.")
+    return checkpoint
+
+
+def check_fits(path: Path, module: LightningModule) -> None:
+    """Makes sure that a checkpoint has the weights of this network.
+
+    Raises:
+        UserError: If it is another network's, or no checkpoint.
+    """
+    theirs = {name: tensor.shape for name, tensor in read_checkpoint(path)["state_dict"].items()}
+    ours = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    if theirs != ours:
+        different = sorted(
+            name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)
+        )
+        raise UserError(
+            f"{path} is of another network than {type(module.net).__name__} with these options "
+            f"({different[0]} differs). Give the options it was trained with, or another --run_dir."
+        )
 
 
 class BestAndLast(Checkpoint):

@@ -9,10 +9,11 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
-from training.checkpoints import AtomicCheckpointIO, BestAndLast
+from training.checkpoints import AtomicCheckpointIO, BestAndLast, check_fits
 from training.console import EpochLines, silence_what_no_user_can_act_on
 from training.errors import UserError, raising
 from training.inspection import check_image_size, count_macs, count_parameters
@@ -21,8 +22,9 @@ from training.reproducibility import EpochSeed, RewindLogs
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
 
-DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the config
-can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh."""
+DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
+config can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh.
+"""
 
 
 class TrainingCLI(LightningCLI):
@@ -71,8 +73,10 @@ class TrainingCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         if not (sys.argv[1:] if args is None else args):
-            raise UserError("no config: python train.py --config configs/quickstart.yaml, for example.")
-        advice = " See python train.py --help, and the config files in configs/."
+            raise UserError(
+                "no config: python train.py --config configs/quickstart.yaml, for example."
+            )
+        advice = ". See python train.py --help, and the config files in configs/."
         with raising(ArgumentError, TypeError, ValueError, KeyError, advice=advice):
             super().parse_arguments(parser, args)
 
@@ -90,8 +94,25 @@ class TrainingCLI(LightningCLI):
         self.net_name = self.config.model.init_args.net.class_path
 
     def instantiate_classes(self) -> None:
-        with raising(ValueError, MisconfigurationException):
-            super().instantiate_classes()
+        # jsonargparse reports whatever a constructor raises as a value that does not validate.
+        bugs: list[Exception] = []
+
+        def build(class_type: type, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return class_type(*args, **kwargs)
+            except Exception as error:
+                if not isinstance(error, ValueError):
+                    bugs.append(error)
+                raise
+
+        self.parser.add_instantiator(build, nn.Module, subclasses=True)
+        try:
+            with raising(ValueError):
+                super().instantiate_classes()
+        except UserError:
+            if bugs:
+                raise bugs[0] from None
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.stopwatch = Stopwatch()
@@ -100,12 +121,14 @@ class TrainingCLI(LightningCLI):
         callbacks = [EpochSeed(), RewindLogs(), self.stopwatch, self.keeper]
         if config["enable_progress_bar"] is not False:
             callbacks.append(EpochLines())
-        config["callbacks"] = [*(config["callbacks"] or []), *callbacks]
+        self.trainer_defaults["callbacks"] = callbacks  # beside those of the config
         if config["logger"] is None or config["logger"] is True:
             config["logger"] = [RunTensorBoard(self.run), RunCSV(self.run)]
-        config["plugins"] = [*(config["plugins"] or []), AtomicCheckpointIO()]
-        config["enable_checkpointing"] = True
-        return super().instantiate_trainer(**kwargs)
+        plugins = config["plugins"] or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        config["plugins"] = [*plugins, AtomicCheckpointIO()]
+        with raising(ValueError, TypeError, MisconfigurationException):
+            return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
         data = self.datamodule
@@ -115,6 +138,8 @@ class TrainingCLI(LightningCLI):
                 f"does not divide by their number, {self.trainer.world_size}."
             )
         check_image_size(self.model.net, data.channels, data.image_size)
+        if self.run.resume_from:
+            check_fits(self.run.resume_from, self.model)
         data.prepare_data()
         data.setup("fit")
 
@@ -127,8 +152,8 @@ class TrainingCLI(LightningCLI):
         return {
             "net": f"{type(net).__name__}, {count_parameters(net):,} parameters, "
             f"{macs / 1e6:,.2f} MMAC an image",
-            "data": f"{data.name}, {train:,} + {val:,} images of {data.image_size} x {data.image_size}, "
-            f"batches of {data.batch_size}",
+            "data": f"{data.name}, {train:,} + {val:,} images of {data.image_size} x "
+            f"{data.image_size}, batches of {data.batch_size}",
             "device": f"{devices}{device_name(trainer.strategy.root_device)}, {trainer.precision}, "
             f"seed {self.config.seed_everything}",
             "run": f"{self.run.path}" + (", going on" if self.run.resume_from else ""),

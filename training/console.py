@@ -54,7 +54,9 @@ class EpochLines(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._enabled:
             return
-        console.print(f"{'epoch':>7}{'train loss':>15}{'acc':>9}{'val loss':>11}{'acc':>9}{'seconds':>9}")
+        console.print(
+            f"{'epoch':>7}{'train loss':>15}{'acc':>9}{'val loss':>11}{'acc':>9}{'seconds':>9}"
+        )
         if console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -68,12 +70,9 @@ class EpochLines(ProgressBar):
             )
             self._bar.start()
             self._task = self._bar.add_task("")
+        self.on_train_epoch_start(trainer, pl_module)  # a resumed run's first epoch lacks the call
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if batch_idx > 0:  # on_train_epoch_start is not called in the first epoch after a resume
-            return
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start = time.perf_counter()
         if self._bar:
             title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

@@ -36,16 +36,33 @@ def shorten(message: str) -> str:
 
     The key that the problem is in and the innermost problem; other messages stay as they are.
     """
-    keys = re.findall(r'Parser key "([\w.]+)"', message)
-    problems = re.findall(
-        r"Option '.*?' is not accepted|No module named '.*?'|module '.*?' has no attribute '.*?'"
-        r"|[Uu]nrecognized arguments: .*|File does not exist: .*|Expected a .*?\. Got value: .*"
-        r"|Key '.*?' is required.*|Value .*? is not .*|(?:while scanning|while parsing) .*",
-        message,
-    )
-    # What a union tries last is None: of no help to anyone who gave a value.
-    problems = [p for p in problems if "NoneType" not in p and "a path but" not in p]
-    if not problems:
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    if not any(re.match(BRANCH, line) for line in lines):
         return message
+    keys = [match[1] for line in lines if (match := re.match(KEY, line))]
+    problems = [re.sub(CALLABLE, "", re.sub(KEY, "", line)) for line in lines]
+    problems = [problem for problem in problems if problem and not re.match(BRANCH, problem)]
+    # Types that the value is not of say less than what is wrong with the type that it names.
+    telling = [problem for problem in problems if not problem.startswith("Expected a ")]
+    problem = telling[-1] if telling else " or ".join(dict.fromkeys(problems))
+    for pattern, plain in PLAIN:
+        problem = re.sub(pattern, plain, problem)
+    # A union repeats the key for each type that it tries.
     key = ".".join(dict.fromkeys(".".join(keys).split(".")))
-    return f"{key}: {problems[0]}" if key else problems[0]
+    return f"{key}: {problem}" if key else problem
+
+
+KEY = r'Parser key "([\w.]+)": ?'
+CALLABLE = r"^Type .*? expects a function or a callable class: (Parser key .*)?"
+# What only says where in the tree the problem is, or that a value is not None either.
+BRANCH = (
+    r"Parser key|Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value"
+    r"|Expected a path|Problem with given class_path|Import path .* does not correspond"
+)
+PLAIN = (
+    (r"Option '(.*?)' is not accepted", r"there is no option '\1'"),
+    (r"^Expected a <class '(.*?)'>\. Got value: (.*)", r"'\2' is not of type \1"),
+    (r"^Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"'\2' is not one of \1"),
+    (r"Expected a typing\.Literal", "expected one of "),
+    (r"\. Got value: .*", ""),
+)

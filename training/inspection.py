@@ -17,7 +17,7 @@ def count_parameters(net: nn.Module) -> int:
 
 
 def count_macs(net: nn.Module, channels: int, image_size: int) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one image, forward, in eval mode."""
+    """Multiply-accumulates of convolutions and linear layers for one image, forward."""
     net = copy.deepcopy(net).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.empty(1, channels, image_size, image_size, device="meta"))

@@ -1,7 +1,6 @@
 """Randomness that is a function of (seed, epoch, rank) and of nothing that happened before."""
 
 import os
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,16 @@ class EpochSeed(Callback):
     samples has a generator of its own, in the sampler.
     """
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if batch_idx == 0:  # on_train_epoch_start is not called in the first epoch after a resume
-            seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-            source = np.random.SeedSequence((seed, trainer.current_epoch, trainer.global_rank))
-            torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seed(trainer)  # a resumed run enters its first epoch without on_train_epoch_start
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seed(trainer)
+
+    def _seed(self, trainer: Trainer) -> None:
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        source = np.random.SeedSequence((seed, trainer.current_epoch, trainer.global_rank))
+        torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
 
 
 class RewindLogs(Callback):

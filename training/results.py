@@ -34,13 +34,11 @@ class Stopwatch(Callback):
         self._fit_start = self._epoch_start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._fit_start = time.perf_counter()
+        # A resumed run enters its first epoch without on_train_epoch_start.
+        self._fit_start = self._epoch_start = time.perf_counter()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if batch_idx == 0:  # on_train_epoch_start is not called in the first epoch after a resume
-            self._epoch_start = time.perf_counter()
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_start = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -85,7 +83,7 @@ def collect_results(cli: "TrainingCLI", test_metrics: Mapping[str, float]) -> di
         "macs": count_macs(net, data.channels, data.image_size),
         "epochs": trainer.current_epoch,
         "best_epoch": cli.keeper.best_epoch,
-        "val_accuracy": cli.keeper.best_score[0],
+        "val_accuracy": cli.keeper.best_score[0] if cli.keeper.best_score else None,
         "test_accuracy": test_metrics["test/acc"],
         "test_loss": test_metrics["test/loss"],
         "train_seconds": cli.stopwatch.train_seconds,
@@ -101,7 +99,9 @@ def collect_results(cli: "TrainingCLI", test_metrics: Mapping[str, float]) -> di
 
 def write_results(run: RunFolder, results: dict[str, Any]) -> None:
     """Writes `results.json`, whole or not at all."""
-    write_atomically(run.results, lambda path: path.write_text(json.dumps(results, indent=2) + "\n"))
+    write_atomically(
+        run.results, lambda path: path.write_text(json.dumps(results, indent=2) + "\n")
+    )
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -131,7 +131,16 @@ def versions() -> dict[str, str | None]:
 def commit() -> str | None:
     """The commit of the code, marked where files differ from it; None outside a git checkout."""
     root = Path(__file__).parent.parent
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -13,7 +13,7 @@ class RunFolder:
     """Paths of a run. `claim` creates the folder; until then nothing is written.
 
     Args:
-        run_dir: The folder, to go on with the run that may be in it; None for a fresh, numbered one.
+        run_dir: The folder, to go on with the run that may be in it; None for a fresh one.
         name: What a numbered folder is for: `runs/<name>/<number>`.
     """
 
@@ -53,7 +53,7 @@ class RunFolder:
     @property
     def resume_from(self) -> Path | None:
         """The checkpoint of a run that was stopped."""
-        return self.last if self.last.exists() else None
+        return self.last if self._path is not None and self.last.exists() else None
 
     def claim(self, config: str) -> None:
         """Creates the folder, or takes the next free number, and writes `config.yaml` into it.
@@ -67,7 +67,9 @@ class RunFolder:
             self.last.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config, lambda path: path.write_text(config))
         except OSError as error:
-            raise UserError(f"cannot write the run folder: {error}. Name another by --run_dir.") from error
+            raise UserError(
+                f"cannot write the run folder: {error}. Name another by --run_dir."
+            ) from error
 
     def _next_number(self) -> Path:
         if SHARED in os.environ and "LOCAL_RANK" in os.environ:

@@ -1,0 +1,21 @@
+# make train [CONFIG=configs/lenet.yaml] [ARGS="--trainer.max_epochs 3"]
+# make test
+PYTHON ?= python3
+CONFIG ?= configs/quickstart.yaml
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: train test
+
+train: .venv/installed
+	$(BIN)/python train.py --config $(CONFIG) $(ARGS)
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest $(ARGS)
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --editable ".[dev]" --constraint constraints.txt
+	touch $@

@@ -1,0 +1,61 @@
+"""What several tests share."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import train as train_script
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+
+
+class Finished(NamedTuple):
+    """How a script ended and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, capsys) -> Callable[..., Finished]:
+    """Runs `train.py` with the given arguments in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, args)])
+        status = 0
+        try:
+            train_script.main()
+        except SystemExit as exit:
+            status = int(exit.code or 0)
+        return Finished(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def quickstart(train) -> Callable[..., Finished]:
+    """Runs the quick start for one epoch in the folder `run`, with further arguments."""
+
+    def run(*args: object) -> Finished:
+        return train(
+            *("--config", QUICKSTART, "--run_dir", "run", "--trainer.max_epochs", "1"), *args
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_root() -> str:
+    """The folder of the real MNIST and Fashion-MNIST."""
+    root = os.environ.get("DATA_ROOT")
+    if not root or not (Path(root) / "MNIST").exists():
+        pytest.skip("DATA_ROOT does not name a folder with MNIST in it")
+    return root

@@ -1,0 +1,103 @@
+import copy
+import shutil
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from datamodules import Digits
+from lit_modules import LitClassifier
+from models.lenet import LeNet5
+
+
+def fit(module, data=None, **options):
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **({"max_epochs": 1} | options),
+    )
+    trainer.fit(module, data or Digits(batch_size=64, image_size=28))
+    return trainer
+
+
+def test_weight_decay_leaves_biases_and_norms_alone():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(10))
+    net(torch.zeros(1, 1, 8, 8))
+    before = copy.deepcopy(net)
+    module = LitClassifier(net, lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.5))
+    optimizer = module.configure_optimizers()["optimizer"]
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in net.named_parameters():
+        factor = 0.95 if name in ("0.weight", "3.weight") else 1.0
+        torch.testing.assert_close(parameter.data, before.get_parameter(name).data * factor)
+
+
+def test_frozen_parameters_do_not_move():
+    net = LeNet5("tanh")
+    net.c1.requires_grad_(False)
+    before = net.c1.weight.clone()
+    fit(LitClassifier(net), max_steps=3)
+    assert torch.equal(net.c1.weight, before)
+
+
+def test_metrics_are_exact_means_over_samples():
+    """On batches of unequal size, against one pass over the whole split."""
+    torch.manual_seed(0)
+    module = LitClassifier(LeNet5("tanh"))
+    data = Digits(batch_size=100, image_size=28)  # 180 images to validate: 90 and 90
+    trainer = fit(module, data)
+    images = data.preparation(data.splits["val"].images.float() / 255)
+    labels = data.splits["val"].labels
+    module.eval()
+    with torch.no_grad():
+        logits = module(images)
+    loss = nn.functional.cross_entropy(logits, labels)
+    accuracy = (logits.argmax(1) == labels).float().mean()
+    torch.testing.assert_close(trainer.callback_metrics["val/loss"], loss)
+    torch.testing.assert_close(trainer.callback_metrics["val/acc"], accuracy)
+
+
+def test_label_smoothing_is_for_training_only():
+    module = LitClassifier(LeNet5(), label_smoothing=0.2)
+    logits, labels = torch.randn(8, 10), torch.arange(8)
+    expected = 0.8 * nn.functional.cross_entropy(logits, labels) - 0.2 * (
+        logits.log_softmax(1).mean()
+    )
+    torch.testing.assert_close(module.loss(logits, labels), expected)
+    data = Digits(batch_size=180, image_size=28)
+    trainer = fit(module, data, limit_train_batches=1)
+    images = data.preparation(data.splits["val"].images.float() / 255)
+    module.eval()
+    plain = nn.functional.cross_entropy(module(images), data.splits["val"].labels)
+    torch.testing.assert_close(trainer.callback_metrics["val/loss"], plain.detach())
+
+
+def test_a_module_built_by_hand_trains_saves_and_loads(tmp_path):
+    net = LeNet5("relu")
+    module = LitClassifier(net, lambda p: torch.optim.SGD(p, lr=0.1), label_smoothing=0.1)
+    trainer = fit(module)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    (tmp_path / "elsewhere").mkdir()
+    path = shutil.move(tmp_path / "a.ckpt", tmp_path / "elsewhere" / "b.ckpt")
+    torch.load(path, weights_only=True)  # plain data
+    loaded = LitClassifier.load_from_checkpoint(path, net=LeNet5("relu"), weights_only=True)
+    assert loaded.label_smoothing == 0.1
+    images = torch.randn(5, 1, 28, 28)
+    torch.testing.assert_close(loaded.eval()(images), module.eval()(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_label_smoothing_out_of_range_is_refused(value):
+    with pytest.raises(ValueError, match="label_smoothing must be in"):
+        LitClassifier(LeNet5(), label_smoothing=value)
+
+
+def test_a_learning_rate_that_the_optimizer_refuses_is_refused_at_once():
+    with pytest.raises(ValueError, match="learning rate"):
+        LitClassifier(LeNet5(), lambda p: torch.optim.SGD(p, lr=-1.0))

@@ -1,0 +1,312 @@
+"""What a user of `train.py` relies on."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Callback
+
+from lit_modules import LitClassifier
+from tests.conftest import QUICKSTART, ROOT
+
+SCALARS = {"train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc", "lr"}
+
+
+@pytest.mark.slow
+def test_the_quick_start_reaches_97_percent(train, tmp_path):
+    ended = train("--config", QUICKSTART)
+    run = tmp_path / "runs" / "quickstart" / "1"
+    assert (ended.status, ended.err) == (0, "")
+    results = json.loads((run / "results.json").read_text())
+    assert results["test_accuracy"] >= 0.97
+    assert all(len(line) <= 80 for line in ended.out.splitlines())
+    for shown in ("LeNet5", "61,706", "Digits", "32-true", "runs/quickstart/1", "tensorboard"):
+        assert shown in ended.out
+    assert f"{results['test_accuracy']:.2%}" in ended.out
+    assert "checkpoints/best.ckpt" in ended.out
+
+
+def test_a_run_folder_holds_what_is_promised(quickstart, tmp_path):
+    quickstart("--seed_everything", "7", "--trainer.max_epochs", "2")
+    run = tmp_path / "run"
+    names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
+    events = {name for name in names if name.startswith("events.out.tfevents.")}
+    assert events
+    assert names - events == {
+        *("config.yaml", "metrics.csv", "results.json"),
+        *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
+    }
+    results = json.loads((run / "results.json").read_text())
+    assert (
+        results
+        | {
+            "config": "quickstart",
+            "net": "models.lenet.LeNet5",
+            "dataset": "Digits",
+            "image_size": 28,
+            "seed": 7,
+            "parameters": 61_706,
+            "macs": 416_520,
+            "epochs": 2,
+            "precision": "32-true",
+            "world_size": 1,
+        }
+        == results
+    )
+    for key in ("train_seconds", "images_per_second", "peak_memory_bytes", "test_loss"):
+        assert results[key] > 0
+    for key in ("val_accuracy", "test_accuracy"):
+        assert 0 <= results[key] <= 1
+    assert results["best_epoch"] in (0, 1)
+    assert set(results["versions"]) == {"python", "torch", "torchvision", "lightning", "cuda"}
+    assert results["device"]
+    assert "commit" in results
+
+
+def test_scalars_have_their_names_in_both_logs(quickstart, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    quickstart()
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == SCALARS
+    with open(tmp_path / "run" / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[0]) == SCALARS | {"step", "epoch"}
+    for name in SCALARS:
+        in_csv = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
+        in_events = [(event.step, event.value) for event in events.Scalars(name)]
+        assert [step for step, _ in in_csv] == [step for step, _ in in_events]
+        assert [v for _, v in in_csv] == pytest.approx([v for _, v in in_events])
+
+
+def test_the_best_checkpoint_is_the_one_that_is_tested(quickstart, tmp_path):
+    """Training is led astray after the first epoch, which has to stay the best one."""
+    quickstart(
+        *("--trainer.max_epochs", "3", "--model.schedule", "torch.optim.lr_scheduler.StepLR"),
+        *("--model.schedule.step_size", "1", "--model.schedule.gamma", "1000"),
+    )
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["best_epoch"] == 0
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (best["epoch"], last["epoch"]) == (0, 2)
+    with open(tmp_path / "run" / "metrics.csv") as file:
+        accuracies = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
+    assert results["val_accuracy"] == accuracies[0] > max(accuracies[1:])
+    assert results["test_accuracy"] > 0.5
+
+
+def test_a_checkpoint_is_all_that_loading_needs(quickstart, tmp_path):
+    quickstart("--model.net.activation", "relu", "--model.label_smoothing", "0.1")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path = shutil.move(tmp_path / "run" / "checkpoints" / "best.ckpt", elsewhere / "net.ckpt")
+    shutil.rmtree(tmp_path / "run")
+    state = torch.load(path, weights_only=True)["state_dict"]
+    module = LitClassifier.load_from_checkpoint(path, weights_only=True)
+    assert isinstance(module.net.activation, torch.nn.ReLU)
+    assert module.label_smoothing == 0.1
+    assert torch.equal(module.net.c1.weight, state["net.c1.weight"])
+
+
+def test_the_saved_config_repeats_the_run(quickstart, train, tmp_path):
+    quickstart("--model.optimizer.lr", "0.01")
+    first = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    ended = train("--config", tmp_path / "run" / "config.yaml")
+    assert (ended.status, ended.err) == (0, "")
+    again = tmp_path / "runs" / "config" / "1" / "checkpoints" / "last.ckpt"
+    second = torch.load(again, weights_only=True)
+    for name, tensor in first["state_dict"].items():
+        assert torch.equal(tensor, second["state_dict"][name])
+
+
+def test_later_configs_and_arguments_win(quickstart, tmp_path):
+    (tmp_path / "wide.yaml").write_text(
+        "data: {init_args: {batch_size: 100}}\nmodel: {init_args: {net: {init_args: "
+        "{activation: relu}}}}\n"
+    )
+    quickstart("--config", "wide.yaml", "--data.batch_size", "50")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["data"]["init_args"]["batch_size"] == 50
+    assert config["data"]["init_args"]["image_size"] == 28
+    assert config["model"]["init_args"]["net"]["init_args"]["activation"] == "relu"
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["config"] == "quickstart+wide"
+
+
+def test_adamw_keeps_its_own_weight_decay(quickstart, tmp_path):
+    """A default of another optimizer must not leak into the one that a config names."""
+    quickstart()
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.01
+
+
+def test_each_start_gets_a_fresh_folder(train, tmp_path):
+    for _ in range(2):
+        train("--config", QUICKSTART, "--trainer.max_epochs", "1")
+    assert sorted(p.name for p in (tmp_path / "runs" / "quickstart").iterdir()) == ["1", "2"]
+
+
+def test_a_finished_run_says_so_and_is_left_alone(quickstart, tmp_path):
+    quickstart()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    ended = quickstart()
+    assert ended.status == 0
+    assert "is finished" in ended.out
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+class StopInTheSecondEpoch(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.current_epoch == 1 and batch_idx == 3:
+            raise SystemExit(3)
+
+
+def test_a_run_goes_on_to_the_same_end(quickstart, tmp_path):
+    """Interrupted in an epoch, with random augmentation."""
+    options = (
+        *("--trainer.max_epochs", "3", "--data.augment"),
+        '[{"class_path": "kornia.augmentation.RandomAffine", "init_args": {"degrees": 15}}]',
+    )
+    quickstart("--run_dir", "whole", *options)
+    quickstart(
+        "--run_dir", "cut", *options, "--trainer.callbacks", f"{__name__}.StopInTheSecondEpoch"
+    )
+    assert not (tmp_path / "cut" / "results.json").exists()
+    quickstart("--run_dir", "cut", *options)
+    ends = [
+        torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in ("whole", "cut")
+    ]
+    for name, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][name]), name
+    rows = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "cut")]
+    assert rows[0] == rows[1]
+
+
+WRONG_USES = {
+    "misspelt key": (["--trainr.max_epochs", "1"], ["--trainr.max_epochs", "--help"]),
+    "misspelt option of the net": (["--model.net.activatoin", "relu"], ["activatoin"]),
+    "misspelt option of the data": (["--data.batchsize", "1"], ["batchsize"]),
+    "value of the wrong type": (["--data.batch_size", "many"], ["batch_size", "many", "int"]),
+    "unknown choice": (["--model.net.activation", "gelu"], ["activation", "gelu", "tanh"]),
+    "batch size out of range": (["--data.batch_size", "0"], ["batch_size", "at least 1"]),
+    "learning rate out of range": (["--model.optimizer.lr", "-1"], ["learning rate", "-1"]),
+    "warm-up out of range": (["--model.schedule.warmup", "2"], ["warmup", "[0, 1)"]),
+    "epochs out of range": (["--trainer.max_epochs", "-5"], ["max_epochs", "-5"]),
+    "class that is not there": (["--model.net", "models.lenet.LeNet6"], ["LeNet6", "net"]),
+    "module that is not there": (["--model.net", "nowhere.Net"], ["nowhere", "net"]),
+    "config that is not there": (["--config", "configs/lenet6.yaml"], ["configs/lenet6.yaml"]),
+    "device that is not there": (["--trainer.accelerator", "tpux"], ["tpux"]),
+    "image size": (["--data.image_size", "8"], ["LeNet5", "8 x 8", "28 x 28"]),
+    "channels": (["--data.channels", "3"], ["LeNet5", "3 channels", "data.channels"]),
+    "missing data": (["--data", "datamodules.MNIST", "--data.root", "nowhere"], ["nowhere", "gz"]),
+}
+
+
+@pytest.mark.parametrize("use", WRONG_USES)
+def test_a_wrong_use_gets_one_line(quickstart, tmp_path, use, monkeypatch):
+    from datamodules import MNIST
+
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    arguments, named = WRONG_USES[use]
+    ended = quickstart(*arguments)
+    assert ended.status == 2
+    assert ended.out == ""
+    assert len(ended.err.splitlines()) == 1
+    assert "Traceback" not in ended.err
+    for word in named:
+        assert word in ended.err
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_config_at_all_gets_one_line(train):
+    ended = train()
+    assert ended.status == 2
+    assert "python train.py --config configs/quickstart.yaml" in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_broken_yaml_gets_one_line(train, tmp_path):
+    (tmp_path / "broken.yaml").write_text("model: {class_path: [\n")
+    ended = train("--config", "broken.yaml")
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, "truncated"])
+def test_a_damaged_checkpoint_is_not_trained_over(quickstart, tmp_path, content):
+    quickstart()
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    damaged = last.read_bytes()[:-1000] if content == "truncated" else content
+    last.write_bytes(damaged)
+    (tmp_path / "run" / "results.json").unlink()
+    ended = quickstart()
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "last.ckpt is not a checkpoint" in ended.err
+    assert last.read_bytes() == damaged
+
+
+def test_a_checkpoint_of_another_net_is_named(quickstart, tmp_path):
+    quickstart()
+    (tmp_path / "run" / "results.json").unlink()
+    ended = quickstart("--model.net.num_classes", "12")
+    assert ended.status == 2
+    assert "another network" in ended.err
+    assert "output" in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_a_bug_keeps_its_traceback(quickstart, monkeypatch):
+    def broken(*args):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(LitClassifier, "training_step", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        quickstart()
+
+
+def test_a_bug_in_the_constructor_of_a_net_keeps_its_traceback(quickstart, monkeypatch):
+    monkeypatch.setattr("models.lenet.init_weights", lambda module: {}["a bug"])
+    with pytest.raises(KeyError, match="a bug"):
+        quickstart()
+
+
+def run_script(*args, cwd):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *args],
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+@pytest.mark.slow
+def test_help_and_print_config_work_from_any_folder(tmp_path):
+    ended = run_script("--help", cwd=tmp_path)
+    assert ended.returncode == 0
+    for option in ("--config", "--run_dir", "--seed_everything", "--trainer.max_epochs", "--model"):
+        assert option in ended.stdout
+    ended = run_script("--config", str(QUICKSTART), "--print_config", cwd=tmp_path)
+    assert ended.returncode == 0
+    assert yaml.safe_load(ended.stdout)["trainer"]["max_epochs"] == 10
+    assert ended.stderr == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_script_prints_nothing_that_nobody_asked_for(tmp_path):
+    ended = run_script("--config", str(QUICKSTART), "--trainer.max_epochs", "1", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(ended.stdout.splitlines()) == 9  # header 4, table 2, result 3
