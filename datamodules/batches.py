@@ -32,7 +32,9 @@ class ImagesInMemory(Dataset):
         return self.images[index], self.labels[index]
 
     def __getitems__(self, indices: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
-        return self.images[indices], self.labels[indices]
+        indices = torch.as_tensor(indices)
+        # Ten times as fast as self.images[indices].
+        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
 
 class GlobalBatchSampler(Sampler[Tensor]):
