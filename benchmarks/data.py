@@ -2,9 +2,9 @@
 
     python -m benchmarks.data [--root DIR] [--rounds 5] [--json FILE]
 
-Batches of 128 images at 28 x 28 on one process: ours as uint8 tensors, which is how they travel;
-the peer `torchvision.datasets.FashionMNIST` with `ToTensor` in a `DataLoader` without workers. The two
-take turns, and the ratio is that of the medians.
+Batches of 128 images at 28 x 28 in one process: ours as uint8 tensors, which is how they travel;
+the peer is `torchvision.datasets.FashionMNIST` with `ToTensor` in a `DataLoader` without workers.
+They take turns, and the ratio is that of the medians.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """LightningModules: what turns any network into something that trains."""
 
 from lit_modules.classifier import LitClassifier
+from lit_modules.googlenet import LitGoogLeNet
 from lit_modules.schedules import WarmupCosine
 
-__all__ = ["LitClassifier", "WarmupCosine"]
+__all__ = ["LitClassifier", "LitGoogLeNet", "WarmupCosine"]

@@ -78,13 +78,19 @@ class LitClassifier(LightningModule):
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """Mean training loss of the network's output (N, num_classes) for labels (N,)."""
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"{type(self.net).__name__} returns auxiliary logits: train it with "
+                "lit_modules.LitGoogLeNet, or take its auxiliary heads away"
+            )
         return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         output = self.net(images)
         loss = self.loss(output, labels)
-        self._update_metrics("train", loss, output, labels)
+        logits = output if isinstance(output, Tensor) else output[0]
+        self._update_metrics("train", loss, logits, labels)
         if self.trainer.is_last_batch:  # logging in every step costs as much as a small network
             self._log_metrics("train")
         return loss * self._share_of_the_mean(len(labels), batch_idx)

@@ -207,6 +207,7 @@ WRONG_USES = {
     "device that is not there": (["--trainer.accelerator", "tpux"], ["tpux"]),
     "image size": (["--data.image_size", "8"], ["LeNet5", "8 x 8", "28 x 28"]),
     "channels": (["--data.channels", "3"], ["LeNet5", "3 channels", "data.channels"]),
+    "number of classes": (["--model.net.num_classes", "7"], ["LeNet5", "7", "10 classes"]),
     "missing data": (["--data", "datamodules.MNIST", "--data.root", "nowhere"], ["nowhere", "gz"]),
 }
 
@@ -256,13 +257,23 @@ def test_a_damaged_checkpoint_is_not_trained_over(quickstart, tmp_path, content)
     assert last.read_bytes() == damaged
 
 
-def test_a_checkpoint_of_another_net_is_named(quickstart, tmp_path):
+SMALLER_NET = """
+from torch import nn
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+"""
+
+
+def test_a_checkpoint_of_another_net_is_named(quickstart, tmp_path, monkeypatch):
     quickstart()
     (tmp_path / "run" / "results.json").unlink()
-    ended = quickstart("--model.net.num_classes", "12")
+    (tmp_path / "smaller.py").write_text(SMALLER_NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    ended = quickstart("--model.net", "smaller.net")
     assert ended.status == 2
     assert "another network" in ended.err
-    assert "output" in ended.err
+    assert "net.1.bias" in ended.err
     assert len(ended.err.splitlines()) == 1
 
 

@@ -16,7 +16,7 @@ from lit_modules import LitClassifier
 from training.checkpoints import AtomicCheckpointIO, BestAndLast, check_fits
 from training.console import EpochLines, silence_what_no_user_can_act_on
 from training.errors import UserError, raising
-from training.inspection import check_image_size, count_macs, count_parameters
+from training.inspection import check_network, count_macs, count_parameters
 from training.loggers import RunCSV, RunTensorBoard
 from training.reproducibility import EpochSeed, RewindLogs
 from training.results import Stopwatch, device_name
@@ -137,7 +137,7 @@ class TrainingCLI(LightningCLI):
                 f"data.batch_size {data.batch_size} is the batch of one step over all devices and "
                 f"does not divide by their number, {self.trainer.world_size}."
             )
-        check_image_size(self.model.net, data.channels, data.image_size)
+        check_network(self.model, data)
         if self.run.resume_from:
             check_fits(self.run.resume_from, self.model)
         data.prepare_data()

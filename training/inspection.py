@@ -3,10 +3,12 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.errors import UserError
+from datamodules import InMemoryDataModule
+from lit_modules import LitClassifier
+from training.errors import UserError, raising
 
 LARGEST_PROBED = 256  # pixels
 
@@ -22,6 +24,25 @@ def count_macs(net: nn.Module, channels: int, image_size: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.empty(1, channels, image_size, image_size, device="meta"))
     return counter.get_total_flops() // 2
+
+
+def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
+    """Makes sure, without any arithmetic, that a network can be trained on these images.
+
+    Raises:
+        UserError: If it cannot, with what has to change.
+    """
+    check_image_size(module.net, data.channels, data.image_size)
+    net = copy.deepcopy(module.net).to("meta").train()
+    output = net(torch.empty(2, data.channels, data.image_size, data.image_size, device="meta"))
+    with raising(TypeError):
+        module.loss(output, torch.zeros(2, dtype=torch.long, device="meta"))
+    logits = output if isinstance(output, Tensor) else output[0]
+    if logits.shape != (2, len(data.classes)):
+        raise UserError(
+            f"{type(module.net).__name__} returns {tuple(logits.shape[1:])} values an image, and "
+            f"{data.name} has {len(data.classes)} classes. See the network's num_classes."
+        )
 
 
 def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:

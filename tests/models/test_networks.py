@@ -1,0 +1,171 @@
+"""What every network promises, whichever paper it comes from."""
+
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+from tests.models.networks import NETWORKS
+from training.inspection import check_image_size, count_macs, count_parameters
+
+SIZES = {"lenet.LeNet5": 28}
+# Parameters with 1 channel and 10 classes, millions of MACs at 224, parameters with 3 channels and
+# 1000 classes: by hand from the papers' layer lists, for those of torchvision also from there.
+COUNTS = {
+    "lenet.LeNet5": (61_706, 0.42, None),
+    "alexnet.AlexNet": (46_764_746, 938, None),
+    "vgg.vgg11": (128_806_154, 7_547, 132_863_336),
+    "vgg.vgg13": (128_990_666, 11_247, 133_047_848),
+    "vgg.vgg16": (134_300_362, 15_408, 138_357_544),
+    "vgg.vgg19": (139_610_058, 19_570, 143_667_240),
+    "nin.NiN": (1_992_166, 762, None),
+    "googlenet.GoogLeNet": (10_327_758, 1_503, 13_378_280),
+    "resnet.resnet18": (11_175_370, 1_735, 11_689_512),
+    "resnet.resnet34": (21_283_530, 3_585, 21_797_672),
+    "resnet.resnet50": (23_522_250, 4_008, 25_557_032),
+    "resnet.resnet101": (42_514_378, 7_721, 44_549_160),
+    "resnet.resnet152": (58_158_026, 11_433, 60_192_808),
+    "densenet.DenseNet": (1_630_986, 1_359, None),
+    "densenet.densenet121": (6_957_834, 2_754, 7_978_856),
+    "densenet.densenet169": (12_494_858, 3_280, 14_149_480),
+    "densenet.densenet201": (18_105_866, 4_211, 20_013_928),
+}
+SAME_AS = {"vgg.VGG": "vgg.vgg11", "resnet.ResNet": "resnet.resnet18"}
+
+
+def size_of(name):
+    return SIZES.get(name, 224)
+
+
+@pytest.fixture(params=NETWORKS)
+def name(request):
+    return request.param
+
+
+def on_meta(name, **options):
+    with torch.device("meta"):
+        return NETWORKS[name](**options)
+
+
+def test_counts_are_those_of_the_papers(name):
+    parameters, mmacs, parameters_of_imagenet = COUNTS[SAME_AS.get(name, name)]
+    net = on_meta(name)
+    assert count_parameters(net) == parameters
+    macs = count_macs(net, channels=1, image_size=size_of(name)) / 1e6
+    assert round(macs, 2 if macs < 1 else 0) == mmacs
+    if parameters_of_imagenet:
+        assert (
+            count_parameters(on_meta(name, in_channels=3, num_classes=1000))
+            == parameters_of_imagenet
+        )
+
+
+def test_googlenet_without_its_heads():
+    assert count_parameters(on_meta("googlenet.GoogLeNet", aux_logits=False)) == 5_977_530
+    imagenet = on_meta("googlenet.GoogLeNet", aux_logits=False, in_channels=3, num_classes=1000)
+    assert count_parameters(imagenet) == 6_998_552
+
+
+def test_maps_images_to_logits(name):
+    net = on_meta(name, in_channels=3, num_classes=7).eval()
+    size = size_of(name)
+    assert net(torch.empty(4, 3, size, size, device="meta")).shape == (4, 7)
+
+
+@pytest.mark.parametrize("size", [96, 64, 32])
+def test_smaller_images_are_taken_or_refused_in_one_line(name, size):
+    net = on_meta(name)
+    smallest = {"lenet": None, "alexnet": 63, "nin": 63}.get(name.split(".")[0], 32)
+    if smallest and size >= smallest:
+        check_image_size(net, channels=1, image_size=size)
+    else:
+        with pytest.raises(Exception, match=f"the smallest it can is {smallest or 28} x"):
+            check_image_size(net, channels=1, image_size=size)
+
+
+def test_signature_and_docstring_tell_what_a_user_needs(name):
+    network = NETWORKS[name]
+    parameters = inspect.signature(network).parameters
+    assert parameters["in_channels"].default == 1
+    assert parameters["num_classes"].default == 10
+    assert all(p.annotation is not inspect.Parameter.empty for p in parameters.values())
+    source = inspect.getmodule(network).__doc__
+    assert "https://" in source
+    assert "Departures from the paper" in source
+    if inspect.isclass(network):
+        assert "Shapes:" in network.__doc__
+        assert all(f"{p}:" in network.__doc__ for p in parameters)
+
+
+def small(name, **options):
+    """A network and images of the smallest size that is quick and lets every layer work."""
+    size = SIZES.get(name, 96 if name.split(".")[0] in ("alexnet", "nin") else 64)
+    torch.manual_seed(0)
+    return NETWORKS[name](**options), torch.randn(4, 1, size, size)
+
+
+@pytest.mark.slow
+def test_starts_from_a_sane_loss(name):
+    """Cross-entropy of ten classes at chance is 2.30."""
+    net, _ = small(name)
+    size = size_of(name) if size_of(name) < 224 else 128
+    with torch.no_grad():
+        logits = net.eval()(torch.randn(16, 1, size, size))
+    loss = nn.functional.cross_entropy(logits, torch.arange(16) % 10)
+    assert torch.isfinite(logits).all()
+    assert logits.std() > 0
+    assert 2.0 < loss < 3.0
+
+
+@pytest.mark.slow
+def test_every_parameter_gets_a_gradient(name):
+    net, images = small(name)
+    output = net.train()(images)
+    heads = [output] if isinstance(output, torch.Tensor) else list(output)
+    sum(head.logsumexp(1).sum() for head in heads).backward()
+    for parameter, value in net.named_parameters():
+        assert value.grad is not None, parameter
+        assert torch.isfinite(value.grad).all(), parameter
+
+
+@pytest.mark.slow
+def test_is_one_graph(name):
+    net, images = small(name)
+    for mode in (True, False):
+        net.train(mode)
+        torch._dynamo.reset()
+        compiled = torch.compile(net, fullgraph=True, backend="eager")
+        torch.manual_seed(1)
+        expected = net(images)
+        torch.manual_seed(1)
+        torch.testing.assert_close(compiled(images), expected)
+
+
+@pytest.mark.slow
+def test_exports(name):
+    net, images = small(name)
+    net.eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(net, (images,), dynamic_shapes=({0: batch},))
+    torch.testing.assert_close(program.module()(images[:3]), net(images[:3]))
+
+
+@pytest.mark.slow
+def test_runs_channels_last_and_under_bf16(name):
+    net, images = small(name)
+    net.eval()
+    with torch.no_grad():
+        expected = net(images)
+        net.to(memory_format=torch.channels_last)
+        last = net(images.to(memory_format=torch.channels_last))
+        torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-4)
+    net.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = net(images)
+    heads = [output] if isinstance(output, torch.Tensor) else list(output)
+    for head in heads:
+        assert head.dtype == torch.bfloat16
+        assert torch.isfinite(head).all()
+    sum(head.float().logsumexp(1).sum() for head in heads).backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
