@@ -28,7 +28,7 @@ class AlexNet(nn.Module):
         num_classes: Number of logits.
 
     Shapes:
-        images (N, in_channels, H, W), H and W at least 63 -> logits (N, num_classes)
+        images (N, in_channels, H, W), H and W at least 67 -> logits (N, num_classes)
     """
 
     def __init__(self, dropout: float = 0.5, in_channels: int = 1, num_classes: int = 10) -> None:

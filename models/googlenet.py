@@ -11,9 +11,10 @@ Departures from the paper:
 - An adaptive average pool to 4 x 4 in the auxiliary heads. At 224 x 224 it changes nothing; it
   admits other sizes.
 - Batch normalisation, which came a year later, is a knob. Off, as in the paper, by default.
-- Weights start from Kaiming's distribution; the paper does not tell its own.
+- Weights start from Kaiming's distribution in the fan-in form; the paper does not tell its own.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -174,7 +175,10 @@ class GoogLeNet(nn.Module):
         self.fc = nn.Linear(1024, num_classes)
         self.aux1 = AuxiliaryHead(512, num_classes, batch_norm) if aux_logits else None
         self.aux2 = AuxiliaryHead(528, num_classes, batch_norm) if aux_logits else None
-        self.apply(init_weights)
+        # The 1 x 1 reductions have far more inputs than outputs: in the fan-out form, and without
+        # norms, the activations would grow from block to block.
+        self.apply(partial(init_weights, mode="fan_in"))
+        nn.init.normal_(self.fc.weight, std=0.005)  # max pools leave a map three times too large
 
     def forward(self, images: Tensor) -> Tensor | GoogLeNetOutput:
         x = self.stem(images)  # (N, 192, H/8, W/8)

@@ -1,17 +1,22 @@
 """The starting weights that the networks with ReLU share."""
 
+from typing import Literal
+
 from torch import nn
 
 
-def init_weights(module: nn.Module) -> None:
+def init_weights(module: nn.Module, mode: Literal["fan_out", "fan_in"] = "fan_out") -> None:
     """Starts a layer; to be handed to `nn.Module.apply`.
 
-    Convolutions: Kaiming's normal distribution, fan out (He et al. 2015,
-    https://arxiv.org/abs/1502.01852). Linear layers: normal with standard deviation 0.01. Biases:
-    zero. Norms: the identity.
+    Convolutions: Kaiming's normal distribution (He et al. 2015, https://arxiv.org/abs/1502.01852).
+    Linear layers: normal with standard deviation 0.01. Biases: zero. Norms: the identity.
+
+    Args:
+        module: Any layer.
+        mode: Whether a convolution keeps the size of the gradient or that of the activation.
     """
     if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.01)
     elif isinstance(module, nn.BatchNorm2d):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tests.models.networks import NETWORKS
+from training.errors import UserError
 from training.inspection import check_image_size, count_macs, count_parameters
 
 SIZES = {"lenet.LeNet5": 28}
@@ -43,12 +44,20 @@ def name(request):
     return request.param
 
 
+@pytest.fixture(params=[name for name in NETWORKS if name not in SAME_AS])
+def distinct(request):
+    """The name of a network that is not another one under its default name."""
+    return request.param
+
+
 def on_meta(name, **options):
     with torch.device("meta"):
         return NETWORKS[name](**options)
 
 
 def test_counts_are_those_of_the_papers(name):
+    if SAME_AS.get(name, name) not in COUNTS:
+        pytest.skip("COUNTS has no figures of this network")
     parameters, mmacs, parameters_of_imagenet = COUNTS[SAME_AS.get(name, name)]
     net = on_meta(name)
     assert count_parameters(net) == parameters
@@ -73,14 +82,17 @@ def test_maps_images_to_logits(name):
     assert net(torch.empty(4, 3, size, size, device="meta")).shape == (4, 7)
 
 
-@pytest.mark.parametrize("size", [96, 64, 32])
-def test_smaller_images_are_taken_or_refused_in_one_line(name, size):
-    net = on_meta(name)
-    smallest = {"lenet": None, "alexnet": 63, "nin": 63}.get(name.split(".")[0], 32)
-    if smallest and size >= smallest:
+SMALLEST = {"lenet": 28, "alexnet": 67, "nin": 67, "vgg": 32, "googlenet": 1, "densenet": 29}
+
+
+@pytest.mark.parametrize("size", [96, 64, 32, 20])
+def test_smaller_images_are_taken_or_refused_in_one_line(distinct, size):
+    smallest = SMALLEST.get(distinct.split(".")[0])
+    net = on_meta(distinct)
+    if smallest is None or (size >= smallest and distinct != "lenet.LeNet5"):
         check_image_size(net, channels=1, image_size=size)
     else:
-        with pytest.raises(Exception, match=f"the smallest it can is {smallest or 28} x"):
+        with pytest.raises(UserError, match=f"the smallest it can is {smallest} x {smallest}"):
             check_image_size(net, channels=1, image_size=size)
 
 
@@ -99,52 +111,48 @@ def test_signature_and_docstring_tell_what_a_user_needs(name):
 
 
 def small(name, **options):
-    """A network and images of the smallest size that is quick and lets every layer work."""
-    size = SIZES.get(name, 96 if name.split(".")[0] in ("alexnet", "nin") else 64)
+    """A network and images that are small enough to be quick and let every layer work."""
+    size = SIZES.get(name, 96 if name.split(".")[0] in ("alexnet", "nin") else 32)
     torch.manual_seed(0)
     return NETWORKS[name](**options), torch.randn(4, 1, size, size)
 
 
-@pytest.mark.slow
-def test_starts_from_a_sane_loss(name):
-    """Cross-entropy of ten classes at chance is 2.30."""
-    net, _ = small(name)
-    size = size_of(name) if size_of(name) < 224 else 128
-    with torch.no_grad():
-        logits = net.eval()(torch.randn(16, 1, size, size))
-    loss = nn.functional.cross_entropy(logits, torch.arange(16) % 10)
-    assert torch.isfinite(logits).all()
-    assert logits.std() > 0
-    assert 2.0 < loss < 3.0
+def logits_of(output):
+    """The logits of the network and of its auxiliary heads."""
+    return [output] if isinstance(output, torch.Tensor) else list(output)
 
 
 @pytest.mark.slow
-def test_every_parameter_gets_a_gradient(name):
-    net, images = small(name)
-    output = net.train()(images)
-    heads = [output] if isinstance(output, torch.Tensor) else list(output)
-    sum(head.logsumexp(1).sum() for head in heads).backward()
+def test_starts_sane_and_every_parameter_gets_a_gradient(distinct):
+    """Cross-entropy of ten classes at chance is 2.30; plain DDP needs all gradients."""
+    net, images = small(distinct)
+    labels = torch.arange(len(images))
+    logits = logits_of(net.train()(images))
+    losses = [nn.functional.cross_entropy(head, labels) for head in logits]
+    for head, loss in zip(logits, losses, strict=True):
+        assert torch.isfinite(head).all()
+        assert head.std() > 0
+        assert 2.0 < loss < 3.0
+    sum(losses).backward()
     for parameter, value in net.named_parameters():
         assert value.grad is not None, parameter
         assert torch.isfinite(value.grad).all(), parameter
 
 
 @pytest.mark.slow
-def test_is_one_graph(name):
-    net, images = small(name)
-    for mode in (True, False):
-        net.train(mode)
-        torch._dynamo.reset()
-        compiled = torch.compile(net, fullgraph=True, backend="eager")
-        torch.manual_seed(1)
-        expected = net(images)
-        torch.manual_seed(1)
-        torch.testing.assert_close(compiled(images), expected)
+def test_is_one_graph(distinct):
+    net, images = small(distinct)
+    torch._dynamo.reset()
+    compiled = torch.compile(net.train(), fullgraph=True, backend="eager")
+    torch.manual_seed(1)
+    expected = net(images)
+    torch.manual_seed(1)
+    torch.testing.assert_close(compiled(images), expected)
 
 
 @pytest.mark.slow
-def test_exports(name):
-    net, images = small(name)
+def test_exports_for_any_batch_size(distinct):
+    net, images = small(distinct)
     net.eval()
     batch = torch.export.Dim("batch", min=1, max=64)
     program = torch.export.export(net, (images,), dynamic_shapes=({0: batch},))
@@ -152,18 +160,18 @@ def test_exports(name):
 
 
 @pytest.mark.slow
-def test_runs_channels_last_and_under_bf16(name):
-    net, images = small(name)
+def test_runs_channels_last_and_under_bf16(distinct):
+    net, images = small(distinct)
     net.eval()
     with torch.no_grad():
         expected = net(images)
         net.to(memory_format=torch.channels_last)
         last = net(images.to(memory_format=torch.channels_last))
-        torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-4)
+    # Untrained norms let the logits of a deep network grow.
+    torch.testing.assert_close(last / expected.abs().max(), expected / expected.abs().max())
     net.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = net(images)
-    heads = [output] if isinstance(output, torch.Tensor) else list(output)
+        heads = logits_of(net(images))
     for head in heads:
         assert head.dtype == torch.bfloat16
         assert torch.isfinite(head).all()
