@@ -7,7 +7,8 @@ Departures from the paper:
 - The paper's tables are for images of 32 x 32; this is the form for 224 x 224 that its authors
   published for ImageNet, with the strides of AlexNet.
 - Dropout once, before the last block.
-- Weights start from Kaiming's distribution.
+- Weights start from Kaiming's distribution; the 1 x 1 convolutions of the last block from the
+  identity, with which no class is dead from the start.
 """
 
 from torch import Tensor, nn
@@ -55,6 +56,12 @@ class NiN(nn.Module):
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.apply(init_weights)
+        # Ten channels and a ReLU behind each layer: from a random start a class dies easily, and for
+        # good. The last block starts as one convolution whose values are mostly positive.
+        conv, _, perceptron1, _, perceptron2, _ = self.features[-1]
+        nn.init.ones_(conv.bias)
+        nn.init.dirac_(perceptron1.weight)
+        nn.init.dirac_(perceptron2.weight)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.features(images)  # (N, num_classes, 5, 5) at 224 x 224

@@ -1,0 +1,74 @@
+"""Whether a network can be trained at all, from its own start: 256 real images, by heart.
+
+python -m tests.models.learning [NETWORK ...]    all networks, or those named
+
+It catches a network that computes but cannot train: a wrong start, a missing activation, a dead path.
+"""
+
+import sys
+import time
+
+import torch
+from torch import nn
+
+from datamodules import Digits
+from tests.models.networks import NETWORKS
+
+STEPS = 60
+# The smallest size at which no map shrinks to nothing before the last pool, and the learning rate
+# of Adam; networks without norms take smaller steps.
+SETTINGS = {
+    "lenet": (28, 5e-3),
+    "alexnet": (96, 3e-4),
+    "vgg": (32, 3e-4),
+    "nin": (96, 3e-4),
+    "googlenet": (64, 1e-3),
+    "resnet": (32, 1e-3),
+    "densenet": (32, 1e-3),
+}
+
+
+def steps_to_learn(name: str) -> tuple[int, float]:
+    """Trains on 256 digits in batches of 128.
+
+    Returns:
+        Steps until 99 % of them are right (or all steps), and the share that is right then.
+    """
+    family = name.split(".")[0]
+    size, learning_rate = SETTINGS.get(family, (32, 1e-3))
+    torch.manual_seed(0)
+    data = Digits(image_size=size)
+    data.setup("fit")
+    split = data.splits["train"].take(torch.arange(256))
+    images, labels = data.preparation(split.images.float() / 255), split.labels
+    options = {"activation": "tanh"} if family == "lenet" else {}  # a sigmoid takes many more steps
+    net = NETWORKS[name](**options)
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # it works against learning by heart
+    optimizer = torch.optim.Adam(net.parameters(), learning_rate)
+    correct = torch.zeros(256, dtype=torch.bool)
+    accuracy = 0.0
+    for step in range(STEPS):
+        batch = torch.arange(128) + 128 * (step % 2)
+        output = net(images[batch])
+        heads = [output] if isinstance(output, torch.Tensor) else list(output)
+        loss = sum(nn.functional.cross_entropy(head, labels[batch]) for head in heads)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        correct[batch] = heads[0].argmax(1) == labels[batch]
+        accuracy = correct.float().mean().item()
+        if accuracy >= 0.99:
+            return step + 1, accuracy
+    return STEPS, accuracy
+
+
+if __name__ == "__main__":
+    for network in sys.argv[1:] or NETWORKS:
+        start = time.perf_counter()
+        steps, accuracy = steps_to_learn(network)
+        print(
+            f"{network:<24}{steps:>4} steps  {accuracy:.2%}  {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
