@@ -13,7 +13,8 @@ train: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m docs.stage_tables --check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)  # one thread for each of the two processes
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -56,8 +56,8 @@ class NiN(nn.Module):
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.apply(init_weights)
-        # Ten channels and a ReLU behind each layer: from a random start a class dies easily, and for
-        # good. The last block starts as one convolution whose values are mostly positive.
+        # Ten channels with a ReLU behind each layer: from a random start a class dies easily, and
+        # for good. The last block starts as one convolution whose values are mostly positive.
         conv, _, perceptron1, _, perceptron2, _ = self.features[-1]
         nn.init.ones_(conv.bias)
         nn.init.dirac_(perceptron1.weight)

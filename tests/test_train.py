@@ -169,18 +169,42 @@ class StopInTheSecondEpoch(Callback):
             raise SystemExit(3)
 
 
-def test_a_run_goes_on_to_the_same_end(quickstart, tmp_path):
-    """Interrupted in an epoch, with random augmentation."""
+EMA = "lightning.pytorch.callbacks.EMAWeightAveraging"
+SCHEDULERS = "torch.optim.lr_scheduler"
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "options"),
+    [
+        ([], ()),
+        ([EMA], ()),
+        ([], ("--model.schedule", f"{SCHEDULERS}.StepLR", "--model.schedule.step_size", "1")),
+        (
+            [],
+            (
+                *("--model.schedule", f"{SCHEDULERS}.ReduceLROnPlateau"),
+                *("--model.schedule.patience", "0", "--model.schedule.threshold", "0.5"),
+            ),
+        ),
+    ],
+    ids=["warm-up and cosine", "averaged weights", "StepLR", "ReduceLROnPlateau"],
+)
+def test_a_run_goes_on_to_the_same_end(quickstart, tmp_path, callbacks, options):
+    """Stopped in an epoch, with random augmentation."""
     options = (
-        *("--trainer.max_epochs", "3", "--data.augment"),
+        *("--trainer.max_epochs", "3", *options, "--data.augment"),
         '[{"class_path": "kornia.augmentation.RandomAffine", "init_args": {"degrees": 15}}]',
     )
-    quickstart("--run_dir", "whole", *options)
-    quickstart(
-        "--run_dir", "cut", *options, "--trainer.callbacks", f"{__name__}.StopInTheSecondEpoch"
-    )
-    assert not (tmp_path / "cut" / "results.json").exists()
-    quickstart("--run_dir", "cut", *options)
+    stop = f"{__name__}.StopInTheSecondEpoch"
+    for run, its_callbacks, status in (
+        ("whole", callbacks, 0),
+        ("cut", [*callbacks, stop], 3),
+        ("cut", callbacks, 0),
+    ):
+        listed = json.dumps([{"class_path": path} for path in its_callbacks])
+        ended = quickstart("--run_dir", run, *options, "--trainer.callbacks", listed)
+        assert ended.status == status
+        assert (tmp_path / run / "results.json").exists() == (status == 0)
     ends = [
         torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for run in ("whole", "cut")
@@ -189,6 +213,7 @@ def test_a_run_goes_on_to_the_same_end(quickstart, tmp_path):
         assert torch.equal(tensor, ends[1][name]), name
     rows = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "cut")]
     assert rows[0] == rows[1]
+    LitClassifier.load_from_checkpoint(tmp_path / "cut" / "checkpoints" / "best.ckpt")
 
 
 WRONG_USES = {

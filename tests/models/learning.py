@@ -2,7 +2,7 @@
 
 python -m tests.models.learning [NETWORK ...]    all networks, or those named
 
-It catches a network that computes but cannot train: a wrong start, a missing activation, a dead path.
+It catches a network that computes but cannot train: a wrong start, a dead path.
 """
 
 import sys
