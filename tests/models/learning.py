@@ -28,7 +28,7 @@ SETTINGS = {
 }
 
 
-def steps_to_learn(name: str) -> tuple[int, float]:
+def steps_to_learn(name: str, **options: object) -> tuple[int, float]:
     """Trains on 256 digits in batches of 128.
 
     Returns:
@@ -41,12 +41,13 @@ def steps_to_learn(name: str) -> tuple[int, float]:
     data.setup("fit")
     split = data.splits["train"].take(torch.arange(256))
     images, labels = data.preparation(split.images.float() / 255), split.labels
-    options = {"activation": "tanh"} if family == "lenet" else {}  # a sigmoid takes many more steps
+    if family == "lenet":
+        options |= {"activation": "tanh"}  # a sigmoid takes many more steps
     net = NETWORKS[name](**options)
     for module in net.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # it works against learning by heart
-    optimizer = torch.optim.Adam(net.parameters(), learning_rate)
+    optimizer = torch.optim.Adam(net.parameters(), learning_rate, fused=True)
     correct = torch.zeros(256, dtype=torch.bool)
     accuracy = 0.0
     for step in range(STEPS):
