@@ -16,11 +16,13 @@ from tests.models.networks import NETWORKS
 
 STEPS = 60
 # The smallest size at which no map shrinks to nothing before the last pool, and the learning rate
-# of Adam; networks without norms take smaller steps.
+# of Adam; networks without norms take smaller steps, and the deeper the smaller.
 SETTINGS = {
     "lenet": (28, 5e-3),
     "alexnet": (96, 3e-4),
     "vgg": (32, 3e-4),
+    "vgg.vgg16": (32, 1e-4),
+    "vgg.vgg19": (32, 1e-4),
     "nin": (96, 3e-4),
     "googlenet": (64, 1e-3),
     "resnet": (32, 1e-3),
@@ -35,7 +37,7 @@ def steps_to_learn(name: str, **options: object) -> tuple[int, float]:
         Steps until 99 % of them are right (or all steps), and the share that is right then.
     """
     family = name.split(".")[0]
-    size, learning_rate = SETTINGS.get(family, (32, 1e-3))
+    size, learning_rate = SETTINGS.get(name) or SETTINGS.get(family, (32, 1e-3))
     torch.manual_seed(0)
     data = Digits(image_size=size)
     data.setup("fit")
