@@ -23,7 +23,6 @@ def silence_what_no_user_can_act_on() -> None:
         ".*does not have many workers.*",  # the data are in memory
         ".*smaller than the logging interval.*",  # scalars are logged once an epoch
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message)
 

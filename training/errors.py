@@ -7,6 +7,22 @@ from contextlib import contextmanager
 
 from datamodules import DatasetError
 
+# The parts of a jsonargparse message.
+KEY = r'Parser key "([\w.]+)": ?'
+CALLABLE = r"^Type .*? expects a function or a callable class: (Parser key .*)?"
+# What only says where in the tree the problem is, or that a value is not None either.
+BRANCH = (
+    r"Parser key|Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value"
+    r"|Expected a path|Problem with given class_path|Import path .* does not correspond"
+)
+PLAIN = (
+    (r"Option '(.*?)' is not accepted", r"there is no option '\1'"),
+    (r"^Expected a <class '(.*?)'>\. Got value: (.*)", r"'\2' is not of type \1"),
+    (r"^Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"'\2' is not one of \1"),
+    (r"Expected a typing\.Literal", "expected one of "),
+    (r"\. Got value: .*", ""),
+)
+
 
 class UserError(Exception):
     """Something the user can put right. The message names the thing and the way out."""
@@ -50,19 +66,3 @@ def shorten(message: str) -> str:
     # A union repeats the key for each type that it tries.
     key = ".".join(dict.fromkeys(".".join(keys).split(".")))
     return f"{key}: {problem}" if key else problem
-
-
-KEY = r'Parser key "([\w.]+)": ?'
-CALLABLE = r"^Type .*? expects a function or a callable class: (Parser key .*)?"
-# What only says where in the tree the problem is, or that a value is not None either.
-BRANCH = (
-    r"Parser key|Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value"
-    r"|Expected a path|Problem with given class_path|Import path .* does not correspond"
-)
-PLAIN = (
-    (r"Option '(.*?)' is not accepted", r"there is no option '\1'"),
-    (r"^Expected a <class '(.*?)'>\. Got value: (.*)", r"'\2' is not of type \1"),
-    (r"^Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"'\2' is not one of \1"),
-    (r"Expected a typing\.Literal", "expected one of "),
-    (r"\. Got value: .*", ""),
-)

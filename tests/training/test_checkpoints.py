@@ -1,0 +1,53 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from training.atomic import write_atomically
+from training.checkpoints import BestAndLast
+from training.run_folder import RunFolder
+
+
+def keep(folder, epochs):
+    """What a run keeps whose epochs have these val/acc and val/loss."""
+    run = RunFolder(str(folder), "name")
+    run.claim("")
+    keeper = BestAndLast(run)
+    for epoch, (accuracy, loss) in enumerate(epochs):
+        trainer = SimpleNamespace(
+            callback_metrics={"val/acc": torch.tensor(accuracy), "val/loss": torch.tensor(loss)},
+            current_epoch=epoch,
+            is_global_zero=True,
+            save_checkpoint=lambda path, epoch=epoch: write_atomically(
+                path, lambda beside: beside.write_text(str(epoch))
+            ),
+        )
+        keeper.on_train_epoch_end(trainer, None)
+        assert run.last.read_text() == str(epoch)
+    return int(run.best.read_text())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "best"),
+    [
+        ([(0.5, 1.0), (0.75, 2.0), (0.25, 0.1)], 1),  # the accuracy decides
+        ([(0.5, 1.0), (0.5, 0.9), (0.5, 0.95)], 1),  # then the loss
+        ([(0.5, 1.0), (0.5, 1.0)], 0),  # then the first
+    ],
+)
+def test_the_best_is_the_highest_accuracy_and_of_those_the_lowest_loss(tmp_path, epochs, best):
+    assert keep(tmp_path / "run", epochs) == best
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("whole")
+
+    def fail(path):
+        path.write_text("ha")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(target, fail)
+    assert target.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [target]
