@@ -7,31 +7,38 @@ from training.cli import TrainingCLI
 from training.console import print_facts
 from training.errors import one_line_errors
 from training.results import collect_results, write_results
+from training.run_folder import RunFolder
 
 
 def main() -> None:
     with one_line_errors():
         cli = TrainingCLI()
-        run, trainer = cli.run, cli.trainer
-        if run.is_finished:
+        with cli.open_run() as run:
+            train(cli, run)
+
+
+def train(cli: TrainingCLI, run: RunFolder) -> None:
+    """Fits, tests the best checkpoint and writes the results; in every process."""
+    trainer = cli.trainer
+    is_first = trainer.is_global_zero
+    if cli.is_finished:
+        if is_first:
             print(f"{run.path} is finished: {run.results} has its figures.")
-            return
-        run.claim(cli.config_text)
-        if trainer.is_global_zero:
-            print_facts(cli.facts())
-        trainer.fit(cli.model, cli.datamodule, ckpt_path=run.resume_from)
-        test_metrics = trainer.test(cli.model, cli.datamodule, ckpt_path=run.best, verbose=False)[0]
-        if trainer.is_global_zero:
-            results = collect_results(cli, test_metrics)
-            write_results(run, results)
-            print_facts(
-                {
-                    "test": f"accuracy {results['test_accuracy']:.2%}, "
-                    f"loss {results['test_loss']:.4f}",
-                    "best": f"{run.best} (epoch {results['best_epoch'] + 1})",
-                    "look": f"tensorboard --logdir {run.path.parent}",
-                }
-            )
+        return
+    if is_first:
+        print_facts(cli.facts())
+    trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from)
+    test_metrics = trainer.test(cli.model, cli.datamodule, ckpt_path=run.best, verbose=False)[0]
+    if is_first:
+        results = collect_results(cli, test_metrics)
+        write_results(run, results)
+        print_facts(
+            {
+                "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}",
+                "best": f"{run.best} (epoch {results['best_epoch'] + 1})",
+                "look": f"tensorboard --logdir {run.path.parent}",
+            }
+        )
 
 
 if __name__ == "__main__":

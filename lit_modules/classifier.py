@@ -107,6 +107,15 @@ class LitClassifier(LightningModule):
             for logger in self.loggers:
                 logger.log_metrics({"lr": self.trainer.optimizers[0].param_groups[0]["lr"]}, step)
 
+    def on_train_epoch_end(self) -> None:
+        # Lightning would log these after the checkpoint is saved, and lose them in a kill between.
+        metrics = self.trainer.callback_metrics
+        means = {name: value for name, value in metrics.items() if name.startswith("train/")}
+        for logger in self.loggers:
+            logger.log_metrics(
+                {"epoch": self.current_epoch, **means}, step=self.trainer.global_step - 1
+            )
+
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self._build_optimizer()
         if self.schedule is None:
@@ -159,5 +168,11 @@ class LitClassifier(LightningModule):
             self.metrics[f"{stage}/acc"].update(logits.detach(), labels)
 
     def _log_metrics(self, stage: str) -> None:
-        self.log(f"{stage}/loss", self.metrics[f"{stage}/loss"], on_step=False, on_epoch=True)
-        self.log(f"{stage}/acc", self.metrics[f"{stage}/acc"], on_step=False, on_epoch=True)
+        for name in (f"{stage}/loss", f"{stage}/acc"):
+            self.log(
+                name,
+                self.metrics[name],
+                on_step=False,
+                on_epoch=True,
+                logger=stage != "train",  # see on_train_epoch_end
+            )

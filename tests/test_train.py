@@ -10,7 +10,6 @@ import sys
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Callback
 
 from lit_modules import LitClassifier
 from tests.conftest import QUICKSTART, ROOT
@@ -39,7 +38,7 @@ def test_a_run_folder_holds_what_is_promised(quickstart, tmp_path):
     events = {name for name in names if name.startswith("events.out.tfevents.")}
     assert events
     assert names - events == {
-        *("config.yaml", "metrics.csv", "results.json"),
+        *("config.yaml", "metrics.csv", "results.json", ".lock"),
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
     }
     results = json.loads((run / "results.json").read_text())
@@ -163,59 +162,6 @@ def test_a_finished_run_says_so_and_is_left_alone(quickstart, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
 
-class StopInTheSecondEpoch(Callback):
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.current_epoch == 1 and batch_idx == 3:
-            raise SystemExit(3)
-
-
-EMA = "lightning.pytorch.callbacks.EMAWeightAveraging"
-SCHEDULERS = "torch.optim.lr_scheduler"
-
-
-@pytest.mark.parametrize(
-    ("callbacks", "options"),
-    [
-        ([], ()),
-        ([EMA], ()),
-        ([], ("--model.schedule", f"{SCHEDULERS}.StepLR", "--model.schedule.step_size", "1")),
-        (
-            [],
-            (
-                *("--model.schedule", f"{SCHEDULERS}.ReduceLROnPlateau"),
-                *("--model.schedule.patience", "0", "--model.schedule.threshold", "0.5"),
-            ),
-        ),
-    ],
-    ids=["warm-up and cosine", "averaged weights", "StepLR", "ReduceLROnPlateau"],
-)
-def test_a_run_goes_on_to_the_same_end(quickstart, tmp_path, callbacks, options):
-    """Stopped in an epoch, with random augmentation."""
-    options = (
-        *("--trainer.max_epochs", "3", *options, "--data.augment"),
-        '[{"class_path": "kornia.augmentation.RandomAffine", "init_args": {"degrees": 15}}]',
-    )
-    stop = f"{__name__}.StopInTheSecondEpoch"
-    for run, its_callbacks, status in (
-        ("whole", callbacks, 0),
-        ("cut", [*callbacks, stop], 3),
-        ("cut", callbacks, 0),
-    ):
-        listed = json.dumps([{"class_path": path} for path in its_callbacks])
-        ended = quickstart("--run_dir", run, *options, "--trainer.callbacks", listed)
-        assert ended.status == status
-        assert (tmp_path / run / "results.json").exists() == (status == 0)
-    ends = [
-        torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in ("whole", "cut")
-    ]
-    for name, tensor in ends[0].items():
-        assert torch.equal(tensor, ends[1][name]), name
-    rows = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "cut")]
-    assert rows[0] == rows[1]
-    LitClassifier.load_from_checkpoint(tmp_path / "cut" / "checkpoints" / "best.ckpt")
-
-
 WRONG_USES = {
     "misspelt key": (["--trainr.max_epochs", "1"], ["--trainr.max_epochs", "--help"]),
     "misspelt option of the net": (["--model.net.activatoin", "relu"], ["activatoin"]),
@@ -225,6 +171,7 @@ WRONG_USES = {
     "batch size out of range": (["--data.batch_size", "0"], ["batch_size", "at least 1"]),
     "learning rate out of range": (["--model.optimizer.lr", "-1"], ["learning rate", "-1"]),
     "warm-up out of range": (["--model.schedule.warmup", "2"], ["warmup", "[0, 1)"]),
+    "steps instead of epochs": (["--trainer.max_steps", "9"], ["max_steps", "trainer.max_epochs"]),
     "epochs out of range": (["--trainer.max_epochs", "-5"], ["max_epochs", "-5"]),
     "class that is not there": (["--model.net", "models.lenet.LeNet6"], ["LeNet6", "net"]),
     "module that is not there": (["--model.net", "nowhere.Net"], ["nowhere", "net"]),

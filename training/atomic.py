@@ -9,7 +9,7 @@ from pathlib import Path
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Has `write` fill a file beside `path`, flushes it to disk and renames it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     try:
         write(Path(name))
@@ -23,3 +23,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)  # the rename too survives a power cut
     os.close(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the files that a killed process was about to rename, in `folder` and below."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink()

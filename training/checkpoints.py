@@ -1,61 +1,112 @@
 """Checkpoint files that a reader never sees half of, and which of them a run keeps."""
 
+import io
 import os
 import pickle
 import shutil
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from training.atomic import write_atomically
-from training.errors import UserError
+from training.errors import UserError, warn
 from training.run_folder import RunFolder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes and renames; reads plain data only."""
+    """Writes beside the target, flushes and renames; reads plain data only.
+
+    With several processes the first one reads and sends the bytes to the others, so that a run
+    also goes on where machines have no file system in common.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        write_atomically(Path(path), lambda beside: torch.save(checkpoint, beside))
+        def write(beside: Path) -> None:
+            with open(beside, "wb") as file:
+                torch.save(checkpoint, file)
+
+        try:
+            write_atomically(Path(path), write)
+        except (OSError, RuntimeError) as error:
+            # torch reports a full disk as a RuntimeError on top of the file's own error.
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            raise UserError(
+                f"cannot write {path}: {cause.strerror}. The checkpoints of before are whole: put "
+                "that right, and give the same command again."
+            ) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        if not (dist.is_available() and dist.is_initialized()):
+            return torch.load(path, map_location=map_location, weights_only=True)
+        content = [Path(path).read_bytes() if dist.get_rank() == 0 else None]
+        dist.broadcast_object_list(content)
+        return torch.load(io.BytesIO(content[0]), map_location=map_location, weights_only=True)
+
+
+class DamagedCheckpoint(UserError):
+    """A file that is not whole, or no checkpoint at all."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Reads a checkpoint's plain data onto the CPU, tensors as they are asked for.
 
+    Every byte is compared with its checksum, which `torch.load` does not do. Nothing that is in the
+    file is executed.
+
     Raises:
-        UserError: If there is no checkpoint at `path`.
+        UserError: If there is no checkpoint at `path`, or one that holds more than plain data.
+        DamagedCheckpoint: If it is not whole.
     """
     try:
+        with ZipFile(path) as archive:
+            if archive.testzip():
+                raise BadZipFile
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}.") from error
-    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+    except (PermissionError, IsADirectoryError) as error:
+        raise UserError(f"cannot read the checkpoint: {error}.") from error
+    except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is not a checkpoint, or a damaged one. Use another file, or delete it."
+            f"{path} holds more than plain data{_code_in(path)}. It is refused, and nothing in it "
+            "was executed."
         ) from error
+    except (BadZipFile, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise DamagedCheckpoint(f"{path} is not a checkpoint, or a damaged one.") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict.")
     return checkpoint
 
 
-def check_fits(path: Path, module: LightningModule) -> None:
-    """Makes sure that a checkpoint has the weights of this network.
+def _code_in(path: Path) -> str:
+    """The functions that unpickling would call, as far as they can be told."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # whatever such a file brings about
+        return ""
+    return f" ({', '.join(names)})" if names else ""
+
+
+def read_fitting_checkpoint(path: Path, module: LightningModule) -> dict[str, Any]:
+    """Reads a checkpoint and makes sure that it has the weights of this network.
 
     Raises:
         UserError: If it is another network's, or no checkpoint.
     """
-    theirs = {name: tensor.shape for name, tensor in read_checkpoint(path)["state_dict"].items()}
+    checkpoint = read_checkpoint(path)
+    theirs = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
     ours = {name: tensor.shape for name, tensor in module.state_dict().items()}
     if theirs != ours:
         different = sorted(
@@ -65,6 +116,32 @@ def check_fits(path: Path, module: LightningModule) -> None:
             f"{path} is of another network than {type(module.net).__name__} with these options "
             f"({different[0]} differs). Give the options it was trained with, or another --run_dir."
         )
+    return checkpoint
+
+
+def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | None, int]:
+    """The checkpoint to go on from and the step it was taken after.
+
+    It is the last one, or else the best; a run that has none yet starts at step 0.
+
+    Raises:
+        UserError: If there are checkpoints and none can be used.
+    """
+    damage = None
+    for path in (run.last, run.best):
+        if not path.exists():
+            continue
+        try:
+            checkpoint = read_fitting_checkpoint(path, module)
+        except DamagedCheckpoint as error:
+            damage = damage or error
+            continue
+        if damage:
+            warn(f"{damage} Going on from {path}, after epoch {checkpoint['epoch'] + 1}.")
+        return path, checkpoint["global_step"]
+    if damage:
+        raise UserError(f"{damage} Put a whole one there, or name another --run_dir.")
+    return None, 0
 
 
 class BestAndLast(Checkpoint):
@@ -78,9 +155,16 @@ class BestAndLast(Checkpoint):
         self.run = run
         self.best_score: list[float] | None = None  # val/acc and minus val/loss
         self.best_epoch = -1
+        self._stopped_early = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self._stopped_early
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
+        for logger in trainer.loggers:
+            logger.save()  # what comes before the checkpoint is not lost if the run goes on from it
+        self._stopped_early = trainer.should_stop
         score = None
         if "val/acc" in metrics:
             score = [metrics["val/acc"].item(), -metrics["val/loss"].item()]
@@ -95,11 +179,16 @@ class BestAndLast(Checkpoint):
             write_atomically(self.run.last, lambda beside: _link(self.run.best, beside))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "stopped_early": self._stopped_early,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score = state_dict["best_score"]
         self.best_epoch = state_dict["best_epoch"]
+        self._stopped_early = state_dict["stopped_early"]
 
 
 def _link(source: Path, target: Path) -> None:

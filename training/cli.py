@@ -2,6 +2,8 @@
 
 import sys
 from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,19 @@ from torch import nn
 
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
-from training.checkpoints import AtomicCheckpointIO, BestAndLast, check_fits
+from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
 from training.console import EpochLines, silence_what_no_user_can_act_on
+from training.divergence import StopWhenDiverged
 from training.errors import UserError, raising
 from training.inspection import check_network, count_macs, count_parameters
 from training.loggers import RunCSV, RunTensorBoard
-from training.reproducibility import EpochSeed, RewindLogs
+from training.processes import (
+    CrashOnly,
+    check_processes,
+    die_with_the_launcher,
+    first_process_decides,
+)
+from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
 
@@ -34,7 +43,7 @@ class TrainingCLI(LightningCLI):
         model: The LightningModule.
         datamodule: The data module, its training data loaded.
         trainer: The Trainer.
-        run: The run folder, not yet claimed.
+        run: The run folder, not yet taken.
         stopwatch, keeper: The callbacks whose figures go into the results.
 
     Raises:
@@ -43,6 +52,7 @@ class TrainingCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str] | None = None) -> None:
+        die_with_the_launcher()
         silence_what_no_user_can_act_on()
         super().__init__(
             LitClassifier,
@@ -85,6 +95,11 @@ class TrainingCLI(LightningCLI):
         name = "+".join(path.stem for path in files) or "unnamed"
         self.run = RunFolder(self.config.pop("run_dir"), name)
         trainer = self.config.trainer
+        if trainer.max_steps not in (None, -1):
+            raise UserError(
+                "trainer.max_steps would end an epoch half-way, and a run can only go on from the "
+                "end of one. Set trainer.max_epochs, and trainer.limit_train_batches for parts."
+            )
         if trainer.precision is None:
             on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
             bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -118,7 +133,10 @@ class TrainingCLI(LightningCLI):
         self.stopwatch = Stopwatch()
         self.keeper = BestAndLast(self.run)
         config = self.config_init["trainer"]
-        callbacks = [EpochSeed(), RewindLogs(), self.stopwatch, self.keeper]
+        callbacks = [
+            *(CrashOnly(), EpochSeed(), StopWhenDiverged(self.run)),
+            *(self.stopwatch, self.keeper),
+        ]
         if config["enable_progress_bar"] is not False:
             callbacks.append(EpochLines())
         self.trainer_defaults["callbacks"] = callbacks  # beside those of the config
@@ -132,16 +150,40 @@ class TrainingCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         data = self.datamodule
-        if data.batch_size % self.trainer.world_size:
-            raise UserError(
-                f"data.batch_size {data.batch_size} is the batch of one step over all devices and "
-                f"does not divide by their number, {self.trainer.world_size}."
-            )
+        check_processes(self.trainer, data.batch_size, self.run.is_named)
         check_network(self.model, data)
-        if self.run.resume_from:
-            check_fits(self.run.resume_from, self.model)
         data.prepare_data()
         data.setup("fit")
+
+    @contextmanager
+    def open_run(self) -> Iterator[RunFolder]:
+        """The run folder, taken for this process and for those that train with it.
+
+        Sets `is_finished` and `resume_from`, on which all of them agree.
+
+        Raises:
+            UserError: If the folder cannot be used.
+        """
+        with ExitStack() as at_the_end:
+
+            def take() -> dict[str, Any]:
+                decision = {"is_finished": self.run.is_finished(), "resume_from": None, "step": 0}
+                if not decision["is_finished"]:
+                    lock = self.run.take()
+                    at_the_end.callback(lock.release)
+                    checkpoint, decision["step"] = find_checkpoint(self.run, self.model)
+                    decision["resume_from"] = str(checkpoint) if checkpoint else None
+                    self.run.write_config(self.config_text)
+                return decision | {"path": str(self.run.path)}
+
+            decision = first_process_decides(self.trainer, take)
+            self.run.path = Path(decision["path"])
+            self.is_finished = decision["is_finished"]
+            self.resume_from = decision["resume_from"]
+            for logger in self.trainer.loggers:
+                if hasattr(logger, "rewind"):
+                    logger.rewind(decision["step"])
+            yield self.run
 
     def facts(self) -> dict[str, str]:
         """What the run is about to do, for its header."""
@@ -156,5 +198,6 @@ class TrainingCLI(LightningCLI):
             f"{data.image_size}, batches of {data.batch_size}",
             "device": f"{devices}{device_name(trainer.strategy.root_device)}, {trainer.precision}, "
             f"seed {self.config.seed_everything}",
-            "run": f"{self.run.path}" + (", going on" if self.run.resume_from else ""),
+            "run": f"{self.run.path}"
+            + (f", going on from {Path(self.resume_from).name}" if self.resume_from else ""),
         }

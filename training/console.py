@@ -69,7 +69,6 @@ class EpochLines(ProgressBar):
             )
             self._bar.start()
             self._task = self._bar.add_task("")
-        self.on_train_epoch_start(trainer, pl_module)  # a resumed run's first epoch lacks the call
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start = time.perf_counter()

@@ -1,11 +1,15 @@
 """What a user does wrong is answered in one line; a bug in the code keeps its traceback."""
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from datamodules import DatasetError
+
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # The parts of a jsonargparse message.
 KEY = r'Parser key "([\w.]+)": ?'
@@ -30,12 +34,28 @@ class UserError(Exception):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Prints a `UserError` as one line on stderr and exits with status 2."""
+    """Prints a `UserError`, or a full disk, as one line on stderr and exits with status 2."""
     try:
         yield
     except (UserError, DatasetError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        _print("error", str(error))
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in DISK_IS_FULL:
+            raise
+        _print("error", f"{error}. Free some space, and give the same command again.")
+        sys.exit(2)
+
+
+def warn(message: str) -> None:
+    """Says in one line on stderr what the user should know, and goes on."""
+    _print("warning", message)
+
+
+def _print(kind: str, message: str) -> None:
+    # What one process of a machine finds wrong, the others do too.
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
+        print(f"{kind}: {' '.join(message.split())}", file=sys.stderr)
 
 
 @contextmanager

@@ -34,7 +34,6 @@ class RunTensorBoard(TensorBoardLogger):
     def rewind(self, step: int) -> None:
         """Hides what a killed run has logged from `step` on."""
         self._kwargs["purge_step"] = step
-        self._experiment = None  # the next one opens a file that starts with the purge
 
 
 class RunCSV(Logger):
@@ -64,7 +63,7 @@ class RunCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        if not self.rows:  # Lightning saves before a run goes on: leave what is there
+        if not self.rows:
             return
         columns = ["step", *sorted({name for row in self.rows.values() for name in row} - {"step"})]
 

@@ -14,23 +14,7 @@ class EpochSeed(Callback):
     samples has a generator of its own, in the sampler.
     """
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._seed(trainer)  # a resumed run enters its first epoch without on_train_epoch_start
-
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._seed(trainer)
-
-    def _seed(self, trainer: Trainer) -> None:
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         source = np.random.SeedSequence((seed, trainer.current_epoch, trainer.global_rank))
         torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
-
-
-class RewindLogs(Callback):
-    """Takes back what a killed run has logged after the checkpoint that the run goes on from."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step > 0:
-            for logger in trainer.loggers:
-                if hasattr(logger, "rewind"):
-                    logger.rewind(trainer.global_step)

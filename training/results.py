@@ -34,8 +34,7 @@ class Stopwatch(Callback):
         self._fit_start = self._epoch_start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A resumed run enters its first epoch without on_train_epoch_start.
-        self._fit_start = self._epoch_start = time.perf_counter()
+        self._fit_start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start = time.perf_counter()

@@ -1,16 +1,16 @@
 """The folder that a run writes to."""
 
-import os
+import json
 from pathlib import Path
 
-from training.atomic import write_atomically
-from training.errors import UserError
+from filelock import FileLock, Timeout
 
-SHARED = "TRAINING_RUN_FOLDER"  # tells the processes that Lightning starts for the other devices
+from training.atomic import remove_leftovers, write_atomically
+from training.errors import UserError, warn
 
 
 class RunFolder:
-    """Paths of a run. `claim` creates the folder; until then nothing is written.
+    """Paths of a run. Nothing is written before `take`.
 
     Args:
         run_dir: The folder, to go on with the run that may be in it; None for a fresh one.
@@ -19,12 +19,17 @@ class RunFolder:
 
     def __init__(self, run_dir: str | None, name: str) -> None:
         self.name = name
+        self.is_named = run_dir is not None
         self._path = Path(run_dir) if run_dir else None
 
     @property
     def path(self) -> Path:
-        assert self._path is not None, "claim the run folder first"
+        assert self._path is not None, "take the run folder first"
         return self._path
+
+    @path.setter
+    def path(self, path: Path) -> None:
+        self._path = path
 
     @property
     def config(self) -> Path:
@@ -46,42 +51,67 @@ class RunFolder:
     def results(self) -> Path:
         return self.path / "results.json"
 
-    @property
     def is_finished(self) -> bool:
-        return self._path is not None and self.results.exists()
+        """Whether the results are there, whole."""
+        if self._path is None:
+            return False
+        try:
+            json.loads(self.results.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except ValueError:
+            warn(f"{self.results} is damaged: it is written again, from the checkpoints.")
+            return False
+        except OSError as error:
+            raise UserError(f"cannot read the run folder: {error}.") from error
+        return True
 
-    @property
-    def resume_from(self) -> Path | None:
-        """The checkpoint of a run that was stopped."""
-        return self.last if self._path is not None and self.last.exists() else None
+    def take(self) -> FileLock:
+        """Creates the folder, or the next free number, for this process alone.
 
-    def claim(self, config: str) -> None:
-        """Creates the folder, or takes the next free number, and writes `config.yaml` into it.
+        Returns:
+            A lock, held until it is released or the process dies.
 
         Raises:
-            UserError: If the folder cannot be created or written to.
+            UserError: If the folder cannot be created, or another process trains in it.
         """
         try:
             if self._path is None:
                 self._path = self._next_number()
             self.last.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+            remove_leftovers(self.path)
+            return lock
+        except Timeout as error:
+            raise UserError(
+                f"another process trains in {self.path}. Wait for it, or name another --run_dir."
+            ) from error
+        except OSError as error:
+            raise _cannot_write(error) from error
+
+    def write_config(self, config: str) -> None:
+        """Writes `config.yaml`.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        try:
             write_atomically(self.config, lambda path: path.write_text(config))
         except OSError as error:
-            raise UserError(
-                f"cannot write the run folder: {error}. Name another by --run_dir."
-            ) from error
+            raise _cannot_write(error) from error
 
     def _next_number(self) -> Path:
-        if SHARED in os.environ and "LOCAL_RANK" in os.environ:
-            return Path(os.environ[SHARED])
         parent = Path("runs") / self.name
         parent.mkdir(parents=True, exist_ok=True)
         number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
         while True:
             try:
                 (parent / str(number)).mkdir()  # fails if another run took it meanwhile
-                break
+                return parent / str(number)
             except FileExistsError:
                 number += 1
-        os.environ[SHARED] = str(parent / str(number))
-        return parent / str(number)
+
+
+def _cannot_write(error: OSError) -> UserError:
+    return UserError(f"cannot write the run folder: {error}. Name another by --run_dir.")

@@ -11,13 +11,15 @@ from training.run_folder import RunFolder
 def keep(folder, epochs):
     """What a run keeps whose epochs have these val/acc and val/loss."""
     run = RunFolder(str(folder), "name")
-    run.claim("")
+    run.take().release()
     keeper = BestAndLast(run)
     for epoch, (accuracy, loss) in enumerate(epochs):
         trainer = SimpleNamespace(
             callback_metrics={"val/acc": torch.tensor(accuracy), "val/loss": torch.tensor(loss)},
             current_epoch=epoch,
             is_global_zero=True,
+            should_stop=False,
+            loggers=[],
             save_checkpoint=lambda path, epoch=epoch: write_atomically(
                 path, lambda beside: beside.write_text(str(epoch))
             ),

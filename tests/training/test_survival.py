@@ -1,0 +1,154 @@
+"""A run that is killed and started again ends as one that was not, bit for bit."""
+
+import json
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lit_modules import LitClassifier
+from tests.conftest import QUICKSTART
+from tests.running import train_quickly
+
+DYING = "tests.training.dying.Dying"
+SCHEDULERS = "torch.optim.lr_scheduler"
+AFFINE = '[{"class_path": "kornia.augmentation.RandomAffine", "init_args": {"degrees": 15}}]'
+RECIPE = (
+    *("--config", QUICKSTART, "--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "5"),
+    *("--model.net", "tests.training.dying.SmallNet", "--data.augment", AFFINE),
+)
+STATES = {
+    *("state_dict", "current_model_state", "averaging_state"),
+    *("optimizer_states", "lr_schedulers", "epoch", "global_step"),
+}
+MEASURED = ("train_seconds", "images_per_second", "peak_memory_bytes")
+
+
+def callbacks(*others):
+    """The option for these callbacks and the one that kills."""
+    listed = [{"class_path": DYING}, *others]
+    return ("--trainer.callbacks", json.dumps(listed))
+
+
+def assert_same_end(run: Path, whole: Path) -> None:
+    """Weights, optimizer, metrics, results and curves are those of the run never killed."""
+    for name in ("best.ckpt", "last.ckpt"):
+        ours, theirs = (
+            torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (run, whole)
+        )
+        assert ours.keys() == theirs.keys()
+        for part in ours.keys() & STATES:
+            assert same(ours[part], theirs[part]), part
+    assert (run / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    results = [json.loads((folder / "results.json").read_text()) for folder in (run, whole)]
+    for key in results[0].keys() - set(MEASURED):
+        assert results[0][key] == results[1][key], key
+    assert curves(run) == curves(whole)
+    assert not list(run.rglob(".*.tmp"))
+
+
+def same(a, b) -> bool:
+    """Whether two nested collections are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run."""
+    events = EventAccumulator(str(run))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Gives the folder of a run of a recipe that was never killed."""
+    folders = {}
+
+    def run(*recipe):
+        if recipe not in folders:
+            folder = tmp_path_factory.mktemp("whole")
+            ended = train_quickly(*recipe, "--run_dir", "run", cwd=folder)
+            assert (ended.status, ended.err) == (0, "")
+            folders[recipe] = folder / "run"
+        return folders[recipe]
+
+    return run
+
+
+def die(moment):
+    """The order to the callback that kills."""
+    return {"DEATH": json.dumps({"signal": "SIGKILL", **moment})}
+
+
+DEATHS = {
+    "in an epoch": {"at": "batch", "epoch": 1},
+    "in the first epoch": {"at": "batch", "epoch": 0},
+    "in a validation": {"at": "validation", "epoch": 1},
+    "while a checkpoint is written": {"at": "writing", "epoch": 1},
+    "between the best and the last checkpoint": {"at": "best but not last", "epoch": 0},
+    "between epochs": {"at": "epoch start", "epoch": 2},
+    "after the last epoch": {"at": "trained"},
+    "before the results": {"at": "tested"},
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_killed_at_each_stage(whole, tmp_path, death):
+    recipe = (*RECIPE, *callbacks())
+    killed = train_quickly(*recipe, "--run_dir", "run", cwd=tmp_path, env=die(DEATHS[death]))
+    assert killed.status == -signal.SIGKILL
+    assert not (tmp_path / "run" / "results.json").exists()
+    ended = train_quickly(*recipe, "--run_dir", "run", cwd=tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    assert_same_end(tmp_path / "run", whole(*recipe))
+
+
+EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging"}
+EARLY = {
+    "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+    "init_args": {"monitor": "val/acc", "mode": "max", "min_delta": 1.0, "patience": 1},
+}
+RECIPES = {
+    "averaged weights": callbacks(EMA),
+    "StepLR": (
+        *("--model.schedule", f"{SCHEDULERS}.StepLR", "--model.schedule.step_size", "1"),
+        *callbacks(),
+    ),
+    "ReduceLROnPlateau": (
+        *("--model.schedule", f"{SCHEDULERS}.ReduceLROnPlateau"),
+        *("--model.schedule.patience", "0", "--model.schedule.threshold", "0.9", *callbacks()),
+    ),
+    "early stopping": callbacks(EARLY),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_killed_with_each_kind_of_state(whole, tmp_path, name):
+    recipe = (*RECIPE, *RECIPES[name])
+    for moment in ({"at": "batch", "epoch": 1}, {"at": "trained"}):
+        killed = train_quickly(*recipe, "--run_dir", "run", cwd=tmp_path, env=die(moment))
+        assert killed.status == -signal.SIGKILL
+    ended = train_quickly(*recipe, "--run_dir", "run", cwd=tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    assert_same_end(tmp_path / "run", whole(*recipe))
+    LitClassifier.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+
+
+def test_killed_at_random_moments(whole, tmp_path):
+    recipe = (*RECIPE, *callbacks())
+    seconds = [random.uniform(0, 1.5) for _ in range(4)]  # a run takes about one
+    for after in (*seconds, None):
+        ended = train_quickly(*recipe, "--run_dir", "run", cwd=tmp_path, kill_after=after)
+        assert ended.status in (0, -signal.SIGKILL), (seconds, ended)
+    assert ended.status == 0, (seconds, ended)
+    assert_same_end(tmp_path / "run", whole(*recipe))

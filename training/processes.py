@@ -1,0 +1,123 @@
+"""Several processes that train one network: what they agree on, and how they die."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
+
+from training.errors import UserError, raising
+
+DECISION = "TRAINING_DECISION"  # what the first process tells those that Lightning starts
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+def check_processes(trainer: Trainer, batch_size: int, run_dir_is_named: bool) -> None:
+    """Makes sure that the processes are as many as the Trainer thinks and share their work evenly.
+
+    Raises:
+        UserError: If not, with what has to change.
+    """
+    environment = _environment(trainer)
+    with raising(ValueError, advice=" See docs/scaling.md."):
+        environment.validate_settings(trainer.num_devices, trainer.num_nodes)
+    started_by_lightning = isinstance(environment, LightningEnvironment)
+    if trainer.num_nodes > 1 and started_by_lightning:
+        raise UserError(
+            f"trainer.num_nodes {trainer.num_nodes} needs a launcher on each of them: torchrun or "
+            "srun. See docs/scaling.md."
+        )
+    if trainer.world_size > 1 and not started_by_lightning and not run_dir_is_named:
+        raise UserError(
+            "processes that torchrun or srun has started need one --run_dir to write to."
+        )
+    if batch_size % trainer.world_size:
+        raise UserError(
+            f"data.batch_size {batch_size} is the batch of one step over all devices and "
+            f"does not divide by their number, {trainer.world_size}."
+        )
+
+
+def first_process_decides(trainer: Trainer, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `decide` returns in the first process, in all of them: plain values.
+
+    Raises:
+        UserError: What `decide` raises, in all of them.
+    """
+    if trainer.world_size == 1:
+        return decide()
+    if isinstance(_environment(trainer), LightningEnvironment):
+        if trainer.global_rank > 0:
+            return json.loads(os.environ[DECISION])
+        decision = decide() | {"launcher": os.getpid()}
+        os.environ[DECISION] = json.dumps(decision)
+        return decision
+    trainer.strategy.setup_environment()  # Lightning's own call of it finds the processes connected
+    decision = error = None
+    if trainer.global_rank == 0:
+        try:
+            decision = decide()
+        except UserError as raised:
+            error = str(raised)
+    told = [(decision, error)]
+    torch.distributed.broadcast_object_list(told)
+    decision, error = told[0]
+    if error:
+        raise UserError(error)
+    return decision
+
+
+def die_with_the_launcher() -> None:
+    """Ends this process when the one that has started it for one of the devices is gone.
+
+    Otherwise it would wait for the others, and keep the memory of its GPU, for half an hour.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        return
+    launcher = json.loads(os.environ.get(DECISION, "{}")).get("launcher", os.getppid())
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class CrashOnly(Callback):
+    """Lets a signal end the process at once, as SIGKILL would: the run goes on from its checkpoint.
+
+    Lightning's handlers finish the step first. Over several processes they wait for each other and
+    hang if one is gone; with one they end a killed run with status 0; on SLURM they save in the
+    middle of an epoch. And to agree on a signal the processes would wait for each other, and for
+    the GPU, in every step.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _restore_signals()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _restore_signals()
+
+
+def _restore_signals() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _environment(trainer: Trainer) -> ClusterEnvironment:
+    return trainer._accelerator_connector.cluster_environment  # public only with several processes
