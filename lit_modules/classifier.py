@@ -61,8 +61,9 @@ class LitClassifier(LightningModule):
         self.net = net
         # Not as the default above: jsonargparse hands the values of a default class on to the class
         # that a config names instead, so that AdamW would get Adam's weight decay of 0.
-        self.optimizer = optimizer or torch.optim.Adam
-        self.schedule = schedule
+        self.optimizer = _shared_by_copies(optimizer or torch.optim.Adam)
+        is_function = schedule is not None and not isinstance(schedule, WarmupCosine)
+        self.schedule = _shared_by_copies(schedule) if is_function else schedule
         self.label_smoothing = label_smoothing
         self.metrics = nn.ModuleDict()
         for stage in STAGES:
@@ -153,8 +154,8 @@ class LitClassifier(LightningModule):
         """
         if self.trainer.world_size == 1 or batch_idx < self.trainer.num_training_batches - 2:
             return 1.0
-        mean = self.all_gather(torch.tensor(float(samples), device=self.device)).mean()
-        return samples / mean
+        mean = torch.tensor(float(samples), device=self.device)
+        return samples / self.trainer.strategy.reduce(mean, reduce_op="mean")
 
     def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
         images, labels = batch
@@ -164,7 +165,9 @@ class LitClassifier(LightningModule):
 
     def _update_metrics(self, stage: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         if len(labels):  # a process may get none of a last, short batch
-            self.metrics[f"{stage}/loss"].update(loss.detach(), len(labels))
+            # Once for each sample: without the check for NaN, which would wait for the device,
+            # MeanMetric forgets the weight that it is given.
+            self.metrics[f"{stage}/loss"].update(loss.detach().expand(len(labels)))
             self.metrics[f"{stage}/acc"].update(logits.detach(), labels)
 
     def _log_metrics(self, stage: str) -> None:
@@ -176,3 +179,11 @@ class LitClassifier(LightningModule):
                 on_epoch=True,
                 logger=stage != "train",  # see on_train_epoch_end
             )
+
+
+def _shared_by_copies(make: Callable[..., Any]) -> Callable[..., Any]:
+    """`make` as a plain function, which `deepcopy` leaves alone.
+
+    What the command line gives refers to the Trainer, and averaging weights copies the module.
+    """
+    return lambda *args: make(*args)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
+TRAIN = (sys.executable, str(ROOT / "train.py"))
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 TIMEOUT = 200  # seconds
 
 _forkserver = multiprocessing.get_context("forkserver")
@@ -25,43 +27,58 @@ class Ended(NamedTuple):
     err: str
 
 
+def start_quickly(
+    *args: object, cwd: Path, env: dict[str, str] | None = None
+) -> multiprocessing.Process:
+    """Starts `python train.py ARGS` in a fresh process that has its imports done already.
+
+    Args:
+        args: The arguments.
+        cwd: The folder it runs in, and leaves its output in: out.txt and err.txt.
+        env: Further environment variables.
+    """
+    process = _forkserver.Process(target=_train, args=(list(map(str, args)), cwd, env))
+    process.start()
+    return process
+
+
 def train_quickly(
     *args: object,
     cwd: Path,
     env: dict[str, str] | None = None,
     kill_after: float | None = None,
 ) -> Ended:
-    """`python train.py ARGS` in a fresh process that has its imports done already.
-
-    Args:
-        args: The arguments.
-        cwd: The folder it runs in, and leaves its output in.
-        env: Further environment variables.
-        kill_after: Seconds after which it is sent SIGKILL.
-    """
-    out, err = cwd / "out.txt", cwd / "err.txt"
-    process = _forkserver.Process(target=_train, args=(list(map(str, args)), cwd, env, out, err))
-    process.start()
+    """Runs what `start_quickly` starts to its end, or kills it after so many seconds."""
+    process = start_quickly(*args, cwd=cwd, env=env)
     process.join(kill_after or TIMEOUT)
-    if kill_after and process.is_alive():
+    if is_late := process.is_alive():
         process.kill()
         process.join()
-    if process.is_alive():
-        process.kill()
-        raise TimeoutError(out.read_text() + err.read_text())
-    return Ended(process.exitcode, out.read_text(), err.read_text())
+    out, err = ((cwd / name).read_text() for name in ("out.txt", "err.txt"))
+    if is_late and not kill_after:
+        raise TimeoutError(out + err)
+    return Ended(process.exitcode, out, err)
 
 
-def _train(args: list[str], cwd: Path, env: dict[str, str] | None, out: Path, err: Path) -> None:
+def _train(args: list[str], cwd: Path, env: dict[str, str] | None) -> None:
     import train
 
     os.setpgid(0, 0)
     os.chdir(cwd)
     os.environ.update(env or {})
-    for path, descriptor in ((out, 1), (err, 2)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    for name, descriptor in (("out.txt", 1), ("err.txt", 2)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
     sys.argv = [str(ROOT / "train.py"), *args]
     train.main()
+
+
+def wait_for(path: Path) -> None:
+    """Waits until there is a file."""
+    deadline = time.monotonic() + TIMEOUT
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(path)
+        time.sleep(0.02)
 
 
 def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> Ended:
@@ -85,12 +102,7 @@ def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> Ended
 
 def train(*args: object, cwd: Path, env: dict[str, str] | None = None) -> Ended:
     """`python train.py ARGS`."""
-    return run(sys.executable, ROOT / "train.py", *args, cwd=cwd, env=env)
-
-
-def torchrun(*args: object, cwd: Path, env: dict[str, str] | None = None) -> Ended:
-    """`torchrun ARGS`."""
-    return run(sys.executable, "-m", "torch.distributed.run", *args, cwd=cwd, env=env)
+    return run(*TRAIN, *args, cwd=cwd, env=env)
 
 
 def all_gone(pids: Path, within: float) -> bool:

@@ -215,40 +215,6 @@ def test_broken_yaml_gets_one_line(train, tmp_path):
     assert len(ended.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage" * 100, "truncated"])
-def test_a_damaged_checkpoint_is_not_trained_over(quickstart, tmp_path, content):
-    quickstart()
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    damaged = last.read_bytes()[:-1000] if content == "truncated" else content
-    last.write_bytes(damaged)
-    (tmp_path / "run" / "results.json").unlink()
-    ended = quickstart()
-    assert ended.status == 2
-    assert len(ended.err.splitlines()) == 1
-    assert "last.ckpt is not a checkpoint" in ended.err
-    assert last.read_bytes() == damaged
-
-
-SMALLER_NET = """
-from torch import nn
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-"""
-
-
-def test_a_checkpoint_of_another_net_is_named(quickstart, tmp_path, monkeypatch):
-    quickstart()
-    (tmp_path / "run" / "results.json").unlink()
-    (tmp_path / "smaller.py").write_text(SMALLER_NET)
-    monkeypatch.syspath_prepend(tmp_path)
-    ended = quickstart("--model.net", "smaller.net")
-    assert ended.status == 2
-    assert "another network" in ended.err
-    assert "net.1.bias" in ended.err
-    assert len(ended.err.splitlines()) == 1
-
-
 def test_a_bug_keeps_its_traceback(quickstart, monkeypatch):
     def broken(*args):
         raise TypeError("a bug")

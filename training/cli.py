@@ -25,6 +25,7 @@ from training.processes import (
     CrashOnly,
     check_processes,
     die_with_the_launcher,
+    disconnect,
     first_process_decides,
 )
 from training.reproducibility import EpochSeed
@@ -184,6 +185,7 @@ class TrainingCLI(LightningCLI):
                 if hasattr(logger, "rewind"):
                     logger.rewind(decision["step"])
             yield self.run
+            disconnect()
 
     def facts(self) -> dict[str, str]:
         """What the run is about to do, for its header."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
 
@@ -66,7 +66,7 @@ def first_process_decides(trainer: Trainer, decide: Callable[[], dict[str, Any]]
         except UserError as raised:
             error = str(raised)
     told = [(decision, error)]
-    torch.distributed.broadcast_object_list(told)
+    dist.broadcast_object_list(told)
     decision, error = told[0]
     if error:
         raise UserError(error)
@@ -88,6 +88,12 @@ def die_with_the_launcher() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def disconnect() -> None:
+    """Parts the processes; one whose interpreter ends while they are connected can abort."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class CrashOnly(Callback):

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lit_modules import LitClassifier
 from tests.conftest import QUICKSTART
-from tests.running import train_quickly
+from tests.running import start_quickly, train_quickly, wait_for
 
 DYING = "tests.training.dying.Dying"
 SCHEDULERS = "torch.optim.lr_scheduler"
@@ -142,6 +142,45 @@ def test_killed_with_each_kind_of_state(whole, tmp_path, name):
     assert (ended.status, ended.err) == (0, "")
     assert_same_end(tmp_path / "run", whole(*recipe))
     LitClassifier.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+
+
+def test_sigterm_ends_a_run_at_once(whole, tmp_path):
+    recipe = (*RECIPE, *callbacks())
+    for moment in ({"at": "batch", "epoch": 1}, {"at": "tested"}):
+        env = {"DEATH": json.dumps({"signal": "SIGTERM", **moment})}
+        ended = train_quickly(*recipe, "--run_dir", "run", cwd=tmp_path, env=env)
+        assert ended.status == -signal.SIGTERM
+        assert ended.err == ""
+    ended = train_quickly(*recipe, "--run_dir", "run", cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    assert_same_end(tmp_path / "run", whole(*recipe))
+
+
+def test_a_run_folder_is_for_one_process_at_a_time(whole, tmp_path):
+    """The first is stopped in its second epoch, but not dead; the second is refused."""
+    recipe = (*RECIPE, *callbacks(), "--run_dir", "run")
+    env = {"DEATH": json.dumps({"signal": "SIGSTOP", "at": "batch", "epoch": 1})}
+    first = start_quickly(*recipe, cwd=tmp_path, env=env)
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    second = train_quickly(*recipe, cwd=tmp_path)
+    assert second.status == 2
+    assert second.err.splitlines() == [
+        "error: another process trains in run. Wait for it, or name another --run_dir."
+    ]
+    first.kill()
+    first.join()
+    third = train_quickly(*recipe, cwd=tmp_path)
+    assert (third.status, third.err) == (0, "")
+    assert_same_end(tmp_path / "run", whole(*RECIPE, *callbacks()))
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
+    runs = [start_quickly(*RECIPE, cwd=tmp_path) for _ in range(3)]
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0, 0]
+    finished = sorted((tmp_path / "runs" / "quickstart").glob("*/results.json"))
+    assert [path.parent.name for path in finished] == ["1", "2", "3"]
 
 
 def test_killed_at_random_moments(whole, tmp_path):

@@ -1,0 +1,159 @@
+"""Damaged files and failing disks: a clear line, and nothing good is lost."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+import torch
+
+from tests.conftest import QUICKSTART
+from tests.running import TRAIN, run, train_quickly
+from tests.training.test_survival import assert_same_end
+
+# Led astray after its first epoch, which stays the best one.
+ASTRAY = (
+    *("--trainer.max_epochs", "3", "--model.schedule", "torch.optim.lr_scheduler.StepLR"),
+    *("--model.schedule.step_size", "1", "--model.schedule.gamma", "100"),
+)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def fill_with_garbage(path):
+    path.write_bytes(b"garbage" * 100)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def stopped(quickstart, tmp_path):
+    """The folder of a run that was killed when all was trained and nothing tested."""
+    quickstart(*ASTRAY)
+    (tmp_path / "run" / "results.json").rename(tmp_path / "results.json")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, fill_with_garbage, flip_a_bit])
+def test_a_damaged_last_checkpoint_is_replaced_by_the_best(quickstart, stopped, damage):
+    damage(stopped / "checkpoints" / "last.ckpt")
+    ended = quickstart(*ASTRAY)
+    assert ended.status == 0
+    assert ended.err.splitlines() == [
+        "warning: run/checkpoints/last.ckpt is not a checkpoint, or a damaged one. "
+        "Going on from run/checkpoints/best.ckpt, after epoch 1."
+    ]
+    assert "going on from best.ckpt" in ended.out
+    before = json.loads((stopped.parent / "results.json").read_text())
+    after = json.loads((stopped / "results.json").read_text())
+    for key in ("epochs", "best_epoch", "val_accuracy", "test_accuracy", "test_loss"):
+        assert before[key] == after[key]
+    last = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, fill_with_garbage, flip_a_bit])
+def test_without_a_whole_checkpoint_nothing_is_trained_over(quickstart, stopped, damage):
+    for name in ("best.ckpt", "last.ckpt"):
+        damage(stopped / "checkpoints" / name)
+    before = contents(stopped)
+    ended = quickstart(*ASTRAY)
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "last.ckpt is not a checkpoint, or a damaged one" in ended.err
+    assert "--run_dir" in ended.err
+    assert contents(stopped) == before
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+SMALLER_NET = """
+from torch import nn
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+"""
+
+
+def test_a_checkpoint_of_another_net_is_named(quickstart, stopped, monkeypatch):
+    (stopped.parent / "smaller.py").write_text(SMALLER_NET)
+    monkeypatch.syspath_prepend(stopped.parent)
+    before = contents(stopped)
+    ended = quickstart("--model.net", "smaller.net")
+    assert ended.status == 2
+    assert "another network" in ended.err
+    assert "net.1.bias" in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert contents(stopped) == before
+
+
+def test_damaged_results_are_written_again(quickstart, stopped):
+    whole = (stopped.parent / "results.json").read_text()
+    (stopped / "results.json").write_text(whole[: len(whole) // 2])
+    ended = quickstart(*ASTRAY)
+    assert ended.status == 0
+    assert ended.err.splitlines() == [
+        "warning: run/results.json is damaged: it is written again, from the checkpoints."
+    ]
+    assert json.loads((stopped / "results.json").read_text()) | {"peak_memory_bytes": 0} == (
+        json.loads(whole) | {"peak_memory_bytes": 0}
+    )
+
+
+def test_what_a_killed_process_was_about_to_rename_is_removed(quickstart, stopped):
+    (stopped / "checkpoints" / ".last.ckpt.1.tmp").write_bytes(b"half")
+    (stopped / ".metrics.csv.1.tmp").write_bytes(b"half")
+    quickstart(*ASTRAY)
+    assert not list(stopped.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("folder", ["/proc/run", "file/run"])
+def test_a_folder_that_cannot_be_written_gets_one_line(train, tmp_path, folder):
+    (tmp_path / "file").touch()
+    ended = train("--config", QUICKSTART, "--run_dir", folder)
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "cannot write the run folder" in ended.err
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing(tmp_path):
+    """A disk with room for one checkpoint: the second does not fit; on a larger one it goes on."""
+    arguments = ("--config", QUICKSTART, "--trainer.max_epochs", "3", "--run_dir", "run")
+    mount = 'mkdir disk && mount -t tmpfs -o size=1m none disk && cd disk && "$@"; status=$?; '
+    small_disk = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+    if subprocess.run([*small_disk, "mount -t tmpfs none /mnt"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    ended = run(
+        *(*small_disk, f"{mount} cp -r run ..; exit $status", "sh", *TRAIN, *arguments),
+        cwd=tmp_path,
+    )
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "No space left on device" in ended.err
+    assert "run/checkpoints/best.ckpt" in ended.err
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["epoch"] == 0
+    assert train_quickly(*arguments, cwd=tmp_path).status == 0
+    (tmp_path / "run").rename(tmp_path / "survivor")
+    assert train_quickly(*arguments, cwd=tmp_path).status == 0
+    assert_same_end(tmp_path / "survivor", tmp_path / "run")
+
+
+def test_a_copied_folder_goes_on(quickstart, stopped):
+    shutil.copytree(stopped, stopped.parent / "copy")
+    ended = quickstart("--run_dir", "copy", *ASTRAY)
+    assert (ended.status, ended.err) == (0, "")

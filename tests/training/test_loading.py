@@ -1,0 +1,130 @@
+"""Reading a checkpoint runs nothing that is in it."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_modules import LitClassifier
+from models.lenet import LeNet5
+from training.checkpoints import read_checkpoint
+from training.errors import UserError
+from training.loading import load_classifier
+
+
+class Payload:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture
+def checkpoint(quickstart, tmp_path):
+    quickstart()
+    return tmp_path / "run" / "checkpoints" / "best.ckpt"
+
+
+def change(path, **changes):
+    content = torch.load(path, weights_only=True)
+    torch.save(content | changes, path)
+
+
+def test_a_checkpoint_becomes_its_network(checkpoint):
+    classifier = load_classifier(checkpoint)
+    assert isinstance(classifier.net, LeNet5)
+    assert not classifier.training
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert torch.equal(classifier.net.c1.weight, weights["net.c1.weight"])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_payload_is_refused_unexecuted(checkpoint, quickstart, tmp_path, whole):
+    touched = tmp_path / "touched"
+    if whole:
+        change(checkpoint, extra=Payload(touched))
+    else:
+        checkpoint.unlink()  # no zip file at all, but a pickle as torch once wrote them
+        checkpoint.write_bytes(pickle.dumps(Payload(touched)))
+    for load in (load_classifier, read_checkpoint, LitClassifier.load_from_checkpoint):
+        with pytest.raises((UserError, pickle.UnpicklingError)):
+            load(checkpoint)
+    checkpoint.replace(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    (tmp_path / "run" / "results.json").unlink()
+    ended = quickstart()
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    assert not touched.exists()
+    if whole:
+        assert "pathlib" in ended.err
+        assert "nothing in it was executed" in ended.err
+
+
+EVIL = """
+from pathlib import Path
+from torch import nn
+
+Path("imported").touch()
+
+class Net(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+"""
+
+
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [
+        {"net": {"class_path": "evil.Net"}},
+        {"net": {"class_path": "models.lenet.LeNet5"}, "schedule": "evil.Net"},
+        {"net": {"class_path": "torch.nn.Sequential", "dict_kwargs": {"a": ["evil.Net"]}}},
+        {"net": {"class_path": "torch.hub.load"}},
+    ],
+)
+def test_a_class_from_elsewhere_is_not_even_imported(
+    checkpoint, tmp_path, monkeypatch, hyperparameters
+):
+    (tmp_path / "evil.py").write_text(EVIL)
+    monkeypatch.syspath_prepend(tmp_path)
+    stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    change(checkpoint, hyper_parameters=stored | hyperparameters)
+    with pytest.raises(UserError, match="--trust_classes"):
+        load_classifier(checkpoint)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_class_that_the_user_trusts_is_used(quickstart, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n\ndef net() -> nn.Module:\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    quickstart("--model.net", "own.net")
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    with pytest.raises(UserError, match=r"own\.net"):
+        load_classifier(path)
+    assert load_classifier(path, trust_classes=True)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_hyperparameters_are_plain_data(checkpoint):
+    hyperparameters = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    assert json.loads(json.dumps(hyperparameters)) == hyperparameters
+
+
+def test_a_network_built_by_hand_is_told_from_a_damaged_one(tmp_path):
+    from lightning.pytorch import Trainer
+
+    from datamodules import Digits
+
+    trainer = Trainer(
+        max_epochs=0, logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    trainer.fit(LitClassifier(LeNet5()), Digits(image_size=28))
+    trainer.save_checkpoint(tmp_path / "hand.ckpt")
+    with pytest.raises(UserError, match="built by hand"):
+        load_classifier(tmp_path / "hand.ckpt")

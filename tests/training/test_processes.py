@@ -1,0 +1,188 @@
+"""Several processes train one network: the same, exactly, and none outlives the others."""
+
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+from datamodules import Digits, Split
+from tests.conftest import QUICKSTART
+from tests.running import ROOT, TORCHRUN, TRAIN, all_gone, run, train, train_quickly
+from tests.training.test_survival import EMA, RECIPE, assert_same_end, callbacks, die
+
+TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")
+
+
+@pytest.mark.slow
+def test_two_processes_survive_signals(tmp_path):
+    """With batch normalisation, dropout, augmentation and averaged weights."""
+    recipe = (*RECIPE, *callbacks(EMA), *TWO)
+    whole = train(*recipe, "--run_dir", "whole", cwd=tmp_path)
+    assert (whole.status, whole.err) == (0, "")
+    assert "2 x cpu" in whole.out
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    by_lightning = TRAIN
+    by_torchrun = (*TORCHRUN, "--standalone", "--nproc_per_node", "2", ROOT / "train.py")
+    for start, death in (
+        (by_lightning, {"at": "writing", "epoch": 0, "signal": "SIGKILL"}),
+        (by_lightning, {"at": "batch", "epoch": 1, "signal": "SIGTERM"}),
+        (by_lightning, {"at": "batch", "epoch": 1, "signal": "SIGTERM", "rank": 1}),
+        (by_lightning, {"at": "batch", "epoch": 1, "signal": "SIGTERM", "to": "group"}),
+        (by_torchrun, {"at": "batch", "epoch": 1, "signal": "SIGTERM"}),
+        (by_torchrun, {"at": "batch", "epoch": 2, "signal": "SIGTERM", "to": "parent"}),
+    ):
+        env = {"DEATH": json.dumps(death), "PIDS": str(pids)}
+        killed = run(*start, *recipe, "--run_dir", "run", cwd=tmp_path, env=env)
+        assert killed.status != 0
+        assert all_gone(pids, within=10), (start, death)
+    ended = run(*by_torchrun, *recipe, "--run_dir", "run", cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    assert "going on from last.ckpt" in ended.out
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+class OddDigits(Digits):
+    """Splits that divide neither by 2 nor by 3."""
+
+    def load(self, stage):
+        lengths = {"train": 1225, "val": 175, "test": 355}
+        splits = super().load(stage)
+        return {
+            name: Split(split.images[: lengths[name]], split.labels[: lengths[name]])
+            for name, split in splits.items()
+        }
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def machine(rank, port, *args, cwd, env=None):
+    """One of two machines, as far as torchrun is concerned."""
+    return run(
+        *(*TORCHRUN, "--nnodes", 2, "--node_rank", rank, "--nproc_per_node", 1),
+        *("--master_addr", "127.0.0.1", "--master_port", port),
+        *(ROOT / "train.py", *args, "--trainer.num_nodes", 2, "--trainer.devices", 1),
+        cwd=cwd,
+        env=env,
+    )
+
+
+def last_weights(folder: Path):
+    path = folder / "checkpoints" / "last.ckpt"
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.mark.slow
+def test_one_process_or_several_train_the_same_network(tmp_path):
+    """One; three of one machine; and two of two machines that share no files, killed once."""
+    recipe = (
+        *("--config", QUICKSTART, "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"),
+        *("--data", "tests.training.test_processes.OddDigits", "--data.batch_size", "48"),
+        *("--data.image_size", "28", *callbacks()),
+    )
+    one = train_quickly(*recipe, "--run_dir", "one", cwd=tmp_path)
+    assert one.status == 0, one.err
+    three = train(*recipe, "--trainer.devices", "3", "--run_dir", "three", cwd=tmp_path)
+    assert three.status == 0, three.err
+    machines = [tmp_path / "first", tmp_path / "second"]
+    for folder in machines:
+        folder.mkdir()
+    for env, is_killed in ((die({"at": "batch", "epoch": 1}), True), ({}, False)):
+        arguments = (free_port(), *recipe, "--run_dir", "two")
+        with ThreadPoolExecutor() as pool:
+            started = [
+                pool.submit(machine, rank, *arguments, cwd=machines[rank], env=env)
+                for rank in (0, 1)
+            ]
+        ended = [end.result() for end in started]
+        for end in ended:
+            assert (end.status != 0) == is_killed, end.err
+    assert "going on from last.ckpt" in ended[0].out
+    assert ended[1].out == ""
+    assert not (machines[1] / "two").exists()
+    results = json.loads((tmp_path / "one" / "results.json").read_text())
+    weights = last_weights(tmp_path / "one")
+    for folder, processes in ((tmp_path / "three", 3), (machines[0] / "two", 2)):
+        torch.testing.assert_close(last_weights(folder), weights, rtol=1e-3, atol=1e-5)
+        theirs = json.loads((folder / "results.json").read_text())
+        assert theirs["world_size"] == processes
+        assert theirs["test_accuracy"] == results["test_accuracy"]
+        assert theirs["val_accuracy"] == results["val_accuracy"]
+        assert theirs["test_loss"] == pytest.approx(results["test_loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["googlenet", "resnet18"])
+def test_auxiliary_heads_and_batch_normalisation_train_on_two_processes(tmp_path, config):
+    ended = train(
+        *("--config", ROOT / "configs" / f"{config}.yaml", *TWO, "--data", "datamodules.Digits"),
+        *("--data.image_size", "32", "--data.batch_size", "8", "--trainer.max_epochs", "1"),
+        *("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2"),
+        *("--trainer.limit_test_batches", "2", "--run_dir", "run", "--data.augment", "[]"),
+        cwd=tmp_path,
+    )
+    assert (ended.status, ended.err) == (0, "")
+
+
+@pytest.fixture
+def torchrun_environment(monkeypatch):
+    """What torchrun tells each of two processes."""
+    for name, value in {
+        **{"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "2"},
+        **{"LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1"},
+        **{"MASTER_PORT": "9", "TORCHELASTIC_USE_AGENT_STORE": "True"},
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ((), ["devices=1", "world size (2)", "docs/scaling.md"]),
+        (("--trainer.devices", "4"), ["devices=4", "world size (2)"]),
+        (("--trainer.devices", "2", "--data.batch_size", "63"), ["batch_size 63", "number, 2"]),
+    ],
+)
+def test_a_world_of_the_wrong_size_gets_one_line(quickstart, torchrun_environment, options, named):
+    ended = quickstart("--trainer.accelerator", "cpu", *options)
+    assert_one_line(ended, named)
+
+
+def test_processes_of_torchrun_need_a_named_folder(train, torchrun_environment):
+    ended = train("--config", QUICKSTART, *TWO)
+    assert_one_line(ended, ["--run_dir", "torchrun"])
+
+
+def test_several_machines_need_a_launcher(quickstart):
+    ended = quickstart("--trainer.accelerator", "cpu", "--trainer.num_nodes", "2")
+    assert_one_line(ended, ["num_nodes 2", "torchrun", "docs/scaling.md"])
+
+
+def test_tasks_that_slurm_has_too_many_of_get_one_line(quickstart, monkeypatch):
+    for name, value in {
+        **{"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "train"},
+        **{"SLURM_NNODES": "1", "SLURM_LOCALID": "0", "SLURM_PROCID": "0", "SLURM_NODEID": "0"},
+        **{"SLURM_JOB_ID": "1", "SLURM_NODELIST": "node1"},
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert SLURMEnvironment.detect()
+    ended = quickstart("--trainer.accelerator", "cpu", "--trainer.devices", "2")
+    assert_one_line(ended, ["devices=2", "--ntasks-per-node=4"])
+
+
+def assert_one_line(ended, named):
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    for word in named:
+        assert word in ended.err
+    assert ended.out == ""
+    assert not Path("run").exists()
+    assert not Path("runs").exists()
