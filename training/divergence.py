@@ -55,5 +55,6 @@ class StopWhenDiverged(Callback):
             self._stop(f"the loss is not finite in step {step}, at learning rate {rate:.3g}")
 
     def _stop(self, what: str) -> None:
-        last = f"is {self.run.last}" if self.run.last.exists() else "was not reached"
-        raise UserError(f"{what}: the training has diverged. The last good checkpoint {last}.")
+        last = self.run.last
+        kept = f"The last good checkpoint is {last}." if last.exists() else "No epoch was finished."
+        raise UserError(f"{what}: the training has diverged. {kept}")

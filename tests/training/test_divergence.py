@@ -17,12 +17,12 @@ STEP_LR = (
 
 def test_a_run_that_diverges_at_once_says_so(quickstart, tmp_path):
     ended = quickstart(
-        "--model.optimizer.lr", "1e38", "--model.net.activation", "relu", *STEP_LR, "1"
+        "--model.optimizer.lr", "1e30", "--model.net.activation", "relu", *STEP_LR, "1"
     )
     assert ended.status == 2
     assert ended.err.splitlines() == [
         "error: the loss is not finite in step 2, at learning rate 1e+30: the training has "
-        "diverged. The last good checkpoint was not reached."
+        "diverged. No epoch was finished."
     ]
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
     assert not (tmp_path / "run" / "results.json").exists()

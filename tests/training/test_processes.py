@@ -64,11 +64,18 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def machine(rank, port, *args, cwd, env=None):
-    """One of two machines, as far as torchrun is concerned."""
+def machine(rank, port, *args, by_variables, cwd, env):
+    """One of two machines, as far as torchrun is concerned, by its options or by its variables."""
+    told = {
+        **{"nnodes": 2, "node_rank": rank, "nproc_per_node": 1},
+        **{"master_addr": "127.0.0.1", "master_port": port},
+    }
+    if by_variables:  # as Kubernetes' PyTorchJob does
+        env = env | {f"PET_{name.upper()}": str(value) for name, value in told.items()}
+        told = {}
     return run(
-        *(*TORCHRUN, "--nnodes", 2, "--node_rank", rank, "--nproc_per_node", 1),
-        *("--master_addr", "127.0.0.1", "--master_port", port),
+        *TORCHRUN,
+        *(word for name, value in told.items() for word in (f"--{name}", value)),
         *(ROOT / "train.py", *args, "--trainer.num_nodes", 2, "--trainer.devices", 1),
         cwd=cwd,
         env=env,
@@ -99,7 +106,12 @@ def test_one_process_or_several_train_the_same_network(tmp_path):
         arguments = (free_port(), *recipe, "--run_dir", "two")
         with ThreadPoolExecutor() as pool:
             started = [
-                pool.submit(machine, rank, *arguments, cwd=machines[rank], env=env)
+                pool.submit(
+                    *(machine, rank, *arguments),
+                    by_variables=not is_killed,
+                    cwd=machines[rank],
+                    env=env,
+                )
                 for rank in (0, 1)
             ]
         ended = [end.result() for end in started]
@@ -111,7 +123,7 @@ def test_one_process_or_several_train_the_same_network(tmp_path):
     results = json.loads((tmp_path / "one" / "results.json").read_text())
     weights = last_weights(tmp_path / "one")
     for folder, processes in ((tmp_path / "three", 3), (machines[0] / "two", 2)):
-        torch.testing.assert_close(last_weights(folder), weights, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(last_weights(folder), weights, rtol=1e-4, atol=1e-5)
         theirs = json.loads((folder / "results.json").read_text())
         assert theirs["world_size"] == processes
         assert theirs["test_accuracy"] == results["test_accuracy"]
