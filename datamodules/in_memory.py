@@ -34,6 +34,7 @@ class InMemoryDataModule(LightningDataModule):
     mean: ClassVar[float]  # of the training pixels in [0, 1]
     std: ClassVar[float]
     native_size: ClassVar[int]
+    margin: ClassVar[float] = 0.0  # around what an image shows, as a share of its longer side
 
     def __init__(
         self,
@@ -47,6 +48,8 @@ class InMemoryDataModule(LightningDataModule):
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size must be at least 1, got {image_size}")
+        # What `load_from_checkpoint` needs; neither what is for training alone nor this machine's.
+        self.save_hyperparameters(ignore=["augment", "root"], logger=False)
         self.batch_size = batch_size
         self.image_size = image_size or self.native_size
         self.channels = channels

@@ -38,6 +38,7 @@ class MNIST(InMemoryDataModule):
     mean = 0.1307
     std = 0.3081
     native_size = 28
+    margin = 0.2  # digits are 20 pixels high or wide
     # The files' names, MD5 sums and addresses.
     mirrors: ClassVar[list[str]] = datasets.MNIST.mirrors
     resources: ClassVar[list[tuple[str, str]]] = datasets.MNIST.resources
@@ -76,6 +77,7 @@ class FashionMNIST(MNIST):
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     )
+    margin = 0.0
     mean = 0.2860
     std = 0.3530
     mirrors = datasets.FashionMNIST.mirrors

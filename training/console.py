@@ -3,12 +3,14 @@
 import logging
 import time
 import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 REFRESH = 0.1  # seconds
 
@@ -32,6 +34,16 @@ def print_facts(facts: dict[str, str]) -> None:
     width = max(map(len, facts)) + 2
     for name, value in facts.items():
         console.print(f"[bold]{name:<{width}}[/bold]{value}", soft_wrap=True)
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints rows below a head, the first column to the left and the others to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for index, name in enumerate(head):
+        table.add_column(name, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 class EpochLines(ProgressBar):

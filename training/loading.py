@@ -1,48 +1,87 @@
-"""A network out of a checkpoint that may be anybody's."""
+"""A network, and the data it was trained on, out of a checkpoint that may be anybody's."""
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datamodules
+from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
 from training.checkpoints import read_checkpoint
 from training.errors import UserError, raising
 
-# What a checkpoint may name without being asked about: classes that only make networks, and how
-# they are trained.
+# What a checkpoint may name without being asked about: classes that only make networks and images,
+# and how networks are trained.
 TRUSTED = (
-    *("lit_modules.", "models.", "torch.nn.", "torch.optim.", "torchvision.models."),
-    *("lightning.pytorch.cli.instantiate_module", "lightning.pytorch.callbacks."),
+    *("lit_modules.", "models.", "datamodules.", "torch.nn.", "torch.optim."),
+    *("torchvision.models.", "lightning.pytorch.cli.instantiate_module"),
 )
 
 
-def load_classifier(path: Path, trust_classes: bool = False) -> LitClassifier:
-    """Builds the network of a checkpoint, with its weights, in eval mode on the CPU.
+def load(
+    path: Path,
+    dataset: str | None = None,
+    root: str | None = None,
+    trust_classes: bool = False,
+) -> tuple[LitClassifier, InMemoryDataModule]:
+    """The network of a checkpoint, in eval mode on the CPU, and its data module.
 
     Args:
         path: The checkpoint.
+        dataset: Name of another data module, such as FashionMNIST, with images of the same size.
+        root: Folder of the datasets, where the data module has one.
         trust_classes: Whether its classes may be of others than torch, torchvision, Lightning and
             this project. Importing and calling them is running code.
 
     Raises:
         UserError: If the file is no checkpoint, is damaged, holds code, names such a class without
-            `trust_classes`, or was written by a module that was built by hand.
+            `trust_classes`, or is of a network that was built by hand.
     """
     checkpoint = read_checkpoint(path)
-    hyperparameters = checkpoint.get(LitClassifier.CHECKPOINT_HYPER_PARAMS_KEY, {})
-    if "net" not in hyperparameters:
+    of_net = checkpoint.get(LitClassifier.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    of_data = checkpoint.get(InMemoryDataModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    if "net" not in of_net or "_class_path" not in of_data:
         raise UserError(
             f"the network of {path} was built by hand and is not written down in it: in Python, "
             "LitClassifier.load_from_checkpoint(path, net=...)."
         )
-    foreign = sorted({name for name in _names(hyperparameters) if not name.startswith(TRUSTED)})
+    foreign = sorted({name for name in _names([of_net, of_data]) if not name.startswith(TRUSTED)})
     if foreign and not trust_classes:
         raise UserError(
             f"{path} names {', '.join(foreign)}, which is neither of this project nor of torch, "
-            "torchvision or Lightning. If you trust where the file is from: --trust_classes true."
+            "torchvision or Lightning. If you trust where the file is from: --trust_classes."
         )
-    with raising(ValueError, TypeError, RuntimeError):
-        return LitClassifier.load_from_checkpoint(path, "cpu", weights_only=True).eval()
+    with raising(ValueError, TypeError, RuntimeError, ImportError, AttributeError):
+        classifier = LitClassifier.load_from_checkpoint(path, "cpu", weights_only=True)
+        data = _build_data(of_data, dataset, root)
+    if len(data.classes) != classifier.hparams.num_classes:
+        raise UserError(
+            f"the network tells {classifier.hparams.num_classes} classes apart, and {data.name} "
+            f"has {len(data.classes)}."
+        )
+    return classifier.eval(), data
+
+
+def _build_data(
+    hyperparameters: dict[str, Any], dataset: str | None, root: str | None
+) -> InMemoryDataModule:
+    module, _, name = hyperparameters["_class_path"].rpartition(".")
+    data_class = getattr(importlib.import_module(module), name)
+    if dataset:
+        of_ours = {kind.name: kind for kind in vars(datamodules).values() if _is_dataset(kind)}
+        if dataset not in of_ours:
+            raise UserError(f"there is no dataset {dataset}: {', '.join(sorted(of_ours))}.")
+        data_class = of_ours[dataset]
+    options = {key: value for key, value in hyperparameters.items() if not key.startswith("_")}
+    if root:
+        options["root"] = root
+    return data_class(**options)
+
+
+def _is_dataset(value: Any) -> bool:
+    is_class = isinstance(value, type) and issubclass(value, InMemoryDataModule)
+    return is_class and "name" in vars(value)
 
 
 def _names(value: Any) -> Iterator[str]:

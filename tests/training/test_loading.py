@@ -11,7 +11,7 @@ from lit_modules import LitClassifier
 from models.lenet import LeNet5
 from training.checkpoints import read_checkpoint
 from training.errors import UserError
-from training.loading import load_classifier
+from training.loading import load
 
 
 class Payload:
@@ -36,7 +36,8 @@ def change(path, **changes):
 
 
 def test_a_checkpoint_becomes_its_network(checkpoint):
-    classifier = load_classifier(checkpoint)
+    classifier, data = load(checkpoint)
+    assert (data.name, data.image_size) == ("Digits", 28)
     assert isinstance(classifier.net, LeNet5)
     assert not classifier.training
     weights = torch.load(checkpoint, weights_only=True)["state_dict"]
@@ -51,9 +52,9 @@ def test_a_payload_is_refused_unexecuted(checkpoint, quickstart, tmp_path, whole
     else:
         checkpoint.unlink()  # no zip file at all, but a pickle as torch once wrote them
         checkpoint.write_bytes(pickle.dumps(Payload(touched)))
-    for load in (load_classifier, read_checkpoint, LitClassifier.load_from_checkpoint):
+    for read in (load, read_checkpoint, LitClassifier.load_from_checkpoint):
         with pytest.raises((UserError, pickle.UnpicklingError)):
-            load(checkpoint)
+            read(checkpoint)
     checkpoint.replace(tmp_path / "run" / "checkpoints" / "last.ckpt")
     (tmp_path / "run" / "results.json").unlink()
     ended = quickstart()
@@ -94,7 +95,7 @@ def test_a_class_from_elsewhere_is_not_even_imported(
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     change(checkpoint, hyper_parameters=stored | hyperparameters)
     with pytest.raises(UserError, match="--trust_classes"):
-        load_classifier(checkpoint)
+        load(checkpoint)
     assert not (tmp_path / "imported").exists()
 
 
@@ -107,8 +108,8 @@ def test_a_class_that_the_user_trusts_is_used(quickstart, tmp_path, monkeypatch)
     quickstart("--model.net", "own.net")
     path = tmp_path / "run" / "checkpoints" / "best.ckpt"
     with pytest.raises(UserError, match=r"own\.net"):
-        load_classifier(path)
-    assert load_classifier(path, trust_classes=True)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+        load(path)
+    assert load(path, trust_classes=True)[0](torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_hyperparameters_are_plain_data(checkpoint):
@@ -127,4 +128,4 @@ def test_a_network_built_by_hand_is_told_from_a_damaged_one(tmp_path):
     trainer.fit(LitClassifier(LeNet5()), Digits(image_size=28))
     trainer.save_checkpoint(tmp_path / "hand.ckpt")
     with pytest.raises(UserError, match="built by hand"):
-        load_classifier(tmp_path / "hand.ckpt")
+        load(tmp_path / "hand.ckpt")

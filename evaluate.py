@@ -1,0 +1,59 @@
+"""Measures a network on its test set: python evaluate.py runs/lenet/1/checkpoints/best.ckpt."""
+
+import json
+
+import torch
+
+from training.console import print_facts, print_table
+from training.errors import one_line_errors
+from training.evaluation import compute_metrics, draw_confusion_matrix
+from training.inference import compute_logits
+from training.loading import load
+from training.scripts import ScriptParser, best_device, output_file
+
+
+def main() -> None:
+    with one_line_errors():
+        parser = ScriptParser("Measures a network on its test set, exactly, on one device.")
+        parser.add_argument("--data", metavar="NAME", help="another dataset, such as FashionMNIST")
+        parser.add_argument(
+            "--json", type=output_file, metavar="FILE", help="where to write the figures"
+        )
+        parser.add_argument(
+            "--figure", type=output_file, metavar="FILE", help="and the confusion matrix"
+        )
+        options = parser.parse_args()
+        classifier, data = load(
+            options.checkpoint, options.data, options.root, options.trust_classes
+        )
+        data.prepare_data()
+        data.setup("test")
+        images, labels = data.splits["test"]
+        logits = compute_logits(classifier.to(best_device()), data, images)
+        metrics = compute_metrics(logits, labels, data.classes)
+        print_facts(
+            {
+                "net": f"{type(classifier.net).__name__}, {options.checkpoint}",
+                "data": f"{data.name}, {metrics['images']:,} test images",
+                "loss": f"{metrics['loss']:.4f}",
+                "accuracy": f"{metrics['accuracy']:.2%}, among the first two "
+                f"{metrics['top_2_accuracy']:.2%}",
+                "calibration": f"{metrics['calibration_error']:.2%} expected error",
+            }
+        )
+        print_table(
+            ("class", "images", "precision", "recall", "f1"),
+            (
+                (name, f"{of['images']:,}", *(f"{of[key]:.2%}" for key in list(of)[:3]))
+                for name, of in metrics["classes"].items()
+            ),
+        )
+        if options.json:
+            options.json.write_text(json.dumps(metrics, indent=2) + "\n")
+        if options.figure:
+            matrix = torch.tensor(metrics["confusion_matrix"])
+            draw_confusion_matrix(matrix, data.classes).savefig(options.figure, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Image files made into what a dataset's images look like."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from datamodules import InMemoryDataModule
+from training.errors import UserError
+
+Inversion = Literal["auto", "yes", "no"]
+INK = 0.4  # of the range between paper and strongest ink: what is stronger belongs to what is shown
+NOTHING = 0.05  # difference in brightness that is none
+
+
+class ImageError(Exception):
+    """A file that no image can be read from."""
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """The files, and those in the folders, in order; hidden ones are left out.
+
+    Raises:
+        UserError: If a path is not there, or no file is in them.
+    """
+    files = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(
+                file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
+            )
+        elif path.exists():
+            files.append(path)
+        else:
+            raise UserError(f"there is no file {path}.")
+    if paths and not files:
+        raise UserError(f"there are no files in {paths[0]}.")
+    return files
+
+
+def read_image(path: Path, data: InMemoryDataModule, invert: Inversion = "auto") -> Tensor:
+    """An image file as one of a dataset whose images are light on black.
+
+    Transparency becomes paper, colour becomes gray. What is dark on light, as told by the border,
+    is inverted; what is shown is cut out, on black, with the dataset's margin. An image that is
+    light on dark and of the dataset's size is taken as it is.
+
+    Args:
+        path: A file that Pillow reads, of any size, mode and bit depth.
+        data: The dataset.
+        invert: Whether the image is dark on light; auto looks at it.
+
+    Returns:
+        uint8 (1, H, W) of the dataset's native size.
+
+    Raises:
+        ImageError: If the file is no image, damaged, empty or too large to be safe.
+    """
+    gray = _read_gray(path)
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    size = (data.native_size, data.native_size)
+    if invert == "yes" or (invert == "auto" and np.median(border) > 0.5):
+        gray = _cut_out(np.median(border) - gray, data.margin)
+    elif gray.shape != size:
+        gray = _cut_out(gray - np.median(border), data.margin)
+    image = Image.fromarray(gray.astype(np.float32))
+    image = ImageOps.pad(image, size, Image.Resampling.BOX, color=0)
+    return torch.from_numpy(np.array(image)).mul(255).round().to(torch.uint8).unsqueeze(0)
+
+
+def _read_gray(path: Path) -> np.ndarray:
+    """Brightness in [0, 1], (H, W)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                image = ImageOps.exif_transpose(opened)
+                if image.mode.startswith("I"):  # 16 bits, which conversion would cut off at 255
+                    return np.clip(np.array(image, np.float32) / 65535, 0, 1)
+                if image.mode == "F":
+                    values = np.nan_to_num(np.array(image))
+                    return np.clip(values / max(values.max(), 1), 0, 1)
+                if "A" in image.getbands() or "transparency" in image.info:
+                    image = _on_paper(image.convert("RGBA"))
+                return np.array(image.convert("L"), np.float32) / 255
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(str(error).rstrip(".")) from error
+    except Image.DecompressionBombWarning as error:
+        raise ImageError(str(error).rstrip(".")) from error
+
+
+def _on_paper(image: Image.Image) -> Image.Image:
+    """Puts a transparent image on white, or on black if what is drawn is light itself."""
+    gray, alpha = (np.array(band, np.float32) for band in image.convert("LA").split())
+    is_light = (gray * alpha).sum() > 127 * alpha.sum()
+    paper = Image.new("RGBA", image.size, "black" if is_light else "white")
+    return Image.alpha_composite(paper, image)
+
+
+def _cut_out(ink: np.ndarray, margin: float) -> np.ndarray:
+    """What is shown, with paper at 0 and the strongest ink at 1, in a square with a margin."""
+    if ink.max() < NOTHING:
+        return np.zeros_like(ink)
+    ink = np.clip(ink / ink.max(), 0, 1)
+    rows, columns = (np.flatnonzero((ink > INK).any(axis)) for axis in (1, 0))
+    ink = np.where(ink > INK / 2, ink, 0)  # uneven light on the paper
+    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    side = round(max(height, width) * (1 + 2 * margin))
+    square = np.zeros((side, side), ink.dtype)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = ink[
+        rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1
+    ]
+    return square

@@ -1,0 +1,21 @@
+"""A network asked about images."""
+
+import torch
+from torch import Tensor
+
+from datamodules import InMemoryDataModule
+from lit_modules import LitClassifier
+
+
+@torch.inference_mode()
+def compute_logits(classifier: LitClassifier, data: InMemoryDataModule, images: Tensor) -> Tensor:
+    """Logits of any number of images, in 32 bits, in batches on the network's device.
+
+    Shapes:
+        images uint8 (N, 1, H, W) of the dataset's native size -> float (N, num_classes) on the CPU
+    """
+    device = next(classifier.parameters()).device
+    # No more at a time than in training, where they are known to fit.
+    batches = images.split(data.batch_size)
+    prepared = (data.preparation(batch.to(device).float() / 255) for batch in batches)
+    return torch.cat([classifier(batch).cpu() for batch in prepared])

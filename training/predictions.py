@@ -1,0 +1,137 @@
+"""What a network says about images: as lines, as a CSV file, as a sheet of pictures."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from rich.progress import track
+from torch import Tensor
+
+from datamodules import InMemoryDataModule
+from lit_modules import LitClassifier
+from training.atomic import write_atomically
+from training.console import console
+from training.errors import warn
+from training.images import ImageError, Inversion, read_image
+from training.inference import compute_logits
+
+BATCH = 256  # files read at a time
+EXAMPLES = 10  # of the test set
+SHEET = 100  # images on a sheet
+SHEET_COLUMNS = 10
+
+
+@dataclass
+class Prediction:
+    """The most probable classes of an image, the first of them first."""
+
+    source: str  # the file, or the image's index in its test set
+    classes: list[str]
+    probabilities: list[float]
+    actual: str | None = None
+
+    @property
+    def color(self) -> str:
+        """Green if it is right, red if it is wrong, black if nobody knows."""
+        if self.actual is None:
+            return "black"
+        return "tab:green" if self.actual == self.classes[0] else "tab:red"
+
+    @property
+    def line(self) -> str:
+        actual = f', actual: "{self.actual}"' if self.actual else ""
+        source = "" if self.actual else f"{self.source}: "
+        return f'{source}predicted: "{self.classes[0]}"{actual} ({self.probabilities[0]:.1%})'
+
+
+Batch = tuple[list[str], Tensor, list[str] | None]  # sources, uint8 images (N, 1, H, W), actual
+
+
+def from_test_set(data: InMemoryDataModule) -> Iterator[Batch]:
+    """The first images of the test set."""
+    data.prepare_data()
+    data.setup("test")
+    images, labels = (values[:EXAMPLES] for values in data.splits["test"])
+    sources = [str(index) for index in range(len(images))]
+    yield sources, images, [data.classes[label] for label in labels]
+
+
+def from_files(
+    files: Sequence[Path], data: InMemoryDataModule, invert: Inversion
+) -> Iterator[Batch]:
+    """The files that are images, some at a time; the others are named on stderr."""
+    starts = range(0, len(files), BATCH)
+    for start in track(starts, console=console, transient=True, disable=len(starts) < 2):
+        sources, images = [], []
+        for file in files[start : start + BATCH]:
+            try:
+                images.append(read_image(file, data, invert))
+                sources.append(str(file))
+            except ImageError as error:
+                warn(f"{file} is left out: {error}.")
+        if images:
+            yield sources, torch.stack(images), None
+
+
+def predict(
+    classifier: LitClassifier,
+    data: InMemoryDataModule,
+    images: Tensor,
+    sources: Sequence[str],
+    actual: Sequence[str] | None,
+    top_k: int,
+) -> list[Prediction]:
+    """The `top_k` most probable classes of uint8 images (N, 1, H, W)."""
+    probabilities, indices = compute_logits(classifier, data, images).softmax(1).topk(top_k)
+    answers = zip(
+        sources,
+        indices.tolist(),
+        probabilities.tolist(),
+        actual or [None] * len(sources),
+        strict=True,
+    )
+    return [
+        Prediction(source, [data.classes[index] for index in best], values, label)
+        for source, best, values, label in answers
+    ]
+
+
+def write_csv(path: Path, predictions: Sequence[Prediction]) -> None:
+    """A row an image: file, actual, and the classes with their probabilities."""
+    top_k = len(predictions[0].classes) if predictions else 1
+    head = ["file", "actual"]
+    for rank in range(1, top_k + 1):
+        head += [f"class_{rank}", f"probability_{rank}"]
+
+    def write(beside: Path) -> None:
+        with open(beside, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(head)
+            for prediction in predictions:
+                pairs = zip(prediction.classes, prediction.probabilities, strict=True)
+                best = [cell for name, value in pairs for cell in (name, f"{value:.6f}")]
+                writer.writerow([prediction.source, prediction.actual or "", *best])
+
+    write_atomically(path, write)
+
+
+def draw_sheet(images: Iterable[Tensor], predictions: Sequence[Prediction]) -> Figure:
+    """The images (1, H, W), as they are before preparation, each under what the network says."""
+    predictions = predictions[:SHEET]
+    columns = min(SHEET_COLUMNS, len(predictions))
+    rows = -(-len(predictions) // columns)
+    figure = Figure(figsize=(1.25 * columns, 1.6 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid:
+        axes.axis("off")
+    for axes, image, prediction in zip(grid, images, predictions, strict=False):
+        axes.imshow(image[0], cmap="gray", vmin=0, vmax=255)
+        axes.set_title(
+            f"{prediction.classes[0]}\n{prediction.probabilities[0]:.0%}",
+            fontsize=9,
+            color=prediction.color,
+        )
+    return figure

@@ -1,0 +1,40 @@
+"""What the scripts that read a checkpoint have in common."""
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from training.errors import UserError
+
+
+class ScriptParser(ArgumentParser):
+    """Command line of a script that reads one checkpoint; wrong use is a `UserError`."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description, allow_abbrev=False)
+        self.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt")
+        self.add_argument("--data.root", dest="root", metavar="DIR", help="folder of the datasets")
+        self.add_argument(
+            "--trust_classes",
+            action="store_true",
+            help="also if the checkpoint names classes of others: that is running their code",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See python {self.prog} --help.")
+
+
+def output_file(text: str) -> Path:
+    """Type of an option that names a file to write."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ArgumentTypeError(f"cannot write {path}")
+    return path
+
+
+def best_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
