@@ -96,11 +96,11 @@ class LitClassifier(LightningModule):
             self._log_metrics("train")
         return loss * self._share_of_the_mean(len(labels), batch_idx)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("val", batch)
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluate("val", batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("test", batch)
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._evaluate("test", batch)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         step = self.trainer.global_step
@@ -157,11 +157,12 @@ class LitClassifier(LightningModule):
         mean = torch.tensor(float(samples), device=self.device)
         return samples / self.trainer.strategy.reduce(mean, reduce_op="mean")
 
-    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
+    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, labels = batch
         logits = self.net(images)
         self._update_metrics(stage, F.cross_entropy(logits, labels), logits, labels)
         self._log_metrics(stage)
+        return logits
 
     def _update_metrics(self, stage: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         if len(labels):  # a process may get none of a last, short batch

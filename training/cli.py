@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -17,6 +18,7 @@ from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
 from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
 from training.console import EpochLines, silence_what_no_user_can_act_on
+from training.dashboard import Dashboard
 from training.divergence import StopWhenDiverged
 from training.errors import UserError, raising
 from training.inspection import check_network, count_macs, count_parameters
@@ -31,6 +33,9 @@ from training.processes import (
 from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
+
+ALSO_COMPARED = ("seed_everything", "trainer.max_epochs", "trainer.precision")
+SHAPES = ("channels", "num_classes")  # what the data decide
 
 DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
 config can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh.
@@ -81,6 +86,12 @@ class TrainingCLI(LightningCLI):
             help="Folder of the run. The same command again goes on with the run in it. "
             "Default: runs/<config file's name>/<next number>.",
         )
+        parser.add_argument(
+            "--dashboard",
+            type=bool,
+            default=True,
+            help="Whether TensorBoard shows more than scalars: pictures, curves, the graph.",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         if not (sys.argv[1:] if args is None else args):
@@ -95,6 +106,7 @@ class TrainingCLI(LightningCLI):
         files = [Path(str(path)) for path in self.config.pop("config") or []]
         name = "+".join(path.stem for path in files) or "unnamed"
         self.run = RunFolder(self.config.pop("run_dir"), name)
+        self.shows_dashboard = self.config.pop("dashboard")
         trainer = self.config.trainer
         if trainer.max_steps not in (None, -1):
             raise UserError(
@@ -140,6 +152,9 @@ class TrainingCLI(LightningCLI):
         ]
         if config["enable_progress_bar"] is not False:
             callbacks.append(EpochLines())
+        if self.shows_dashboard:
+            compared = hyperparameters(self.config)
+            callbacks.append(Dashboard(self.stopwatch, self.config_text, compared))
         self.trainer_defaults["callbacks"] = callbacks  # beside those of the config
         if config["logger"] is None or config["logger"] is True:
             config["logger"] = [RunTensorBoard(self.run), RunCSV(self.run)]
@@ -203,3 +218,15 @@ class TrainingCLI(LightningCLI):
             "run": f"{self.run.path}"
             + (f", going on from {Path(self.resume_from).name}" if self.resume_from else ""),
         }
+
+
+def hyperparameters(config: Namespace) -> dict[str, bool | int | float | str]:
+    """What distinguishes runs: the plain values of a config that are set, by their short names."""
+    found = {}
+    for key, value in config.items():
+        name = key.replace("init_args.", "").removesuffix(".class_path")
+        is_recipe = key.startswith(("model.", "data.")) or key in ALSO_COMPARED
+        is_plain = isinstance(value, bool | int | float | str) and value is not False
+        if is_recipe and is_plain and not name.endswith(SHAPES):
+            found[name.removeprefix("model.").removeprefix("data.")] = value
+    return found

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tensor_util
 
 from datamodules import Digits, Split
 from tests.conftest import QUICKSTART
@@ -129,6 +131,17 @@ def test_one_process_or_several_train_the_same_network(tmp_path):
         assert theirs["test_accuracy"] == results["test_accuracy"]
         assert theirs["val_accuracy"] == results["val_accuracy"]
         assert theirs["test_loss"] == pytest.approx(results["test_loss"], rel=1e-5)
+        assert precision_recall(folder) == precision_recall(tmp_path / "one")
+
+
+def precision_recall(run: Path):
+    """The dashboard's counts on the test set, which all processes have added to."""
+    events = EventAccumulator(str(run))
+    events.Reload()
+    name = next(tag for tag in events.Tags()["tensors"] if tag == "test/3")
+    counts = tensor_util.make_ndarray(events.Tensors(name)[-1].tensor_proto)[:4].round()
+    assert counts[:, 0].sum() == 355
+    return counts[:, ::10].tolist()
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows of a run."""
     events = EventAccumulator(str(run))
     events.Reload()
-    tags = events.Tags()["scalars"]
+    tags = (tag for tag in events.Tags()["scalars"] if not tag.startswith("performance/"))
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 

@@ -1,0 +1,59 @@
+"""Makes an ONNX file of a network: python export.py runs/lenet/1/checkpoints/best.ckpt."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from training.checkpoints import read_checkpoint
+from training.console import print_facts
+from training.errors import one_line_errors
+from training.loading import load
+from training.onnx import CHECKED, export_onnx
+from training.results import commit
+from training.scripts import ScriptParser, output_file
+
+
+def main() -> None:
+    with one_line_errors():
+        parser = ScriptParser(
+            "Makes an ONNX file of a network, checked against PyTorch on test images. It takes raw "
+            "images, uint8 (N, 1, H, W) of the dataset's own size, and gives probabilities."
+        )
+        parser.add_argument("--out", type=output_file, default=Path("model.onnx"), metavar="FILE")
+        options = parser.parse_args()
+        classifier, data = load(
+            options.checkpoint, root=options.root, trust_classes=options.trust_classes
+        )
+        data.prepare_data()
+        data.setup("test")
+        metadata = {
+            "net": type(classifier.net).__name__,
+            "dataset": data.name,
+            "classes": list(data.classes),
+            "commit": commit() or "unknown",
+            **accuracies(options.checkpoint),
+        }
+        difference = export_onnx(classifier, data, options.out, metadata)
+        print_facts(
+            {
+                "net": f"{metadata['net']}, {options.checkpoint}",
+                "input": f"images, uint8 (N, 1, {data.native_size}, {data.native_size})",
+                "output": f"probabilities, float (N, {len(data.classes)})",
+                "check": f"at most {difference:.1e} from PyTorch on {CHECKED} test images",
+                "file": f"{options.out}, {options.out.stat().st_size / 1e6:.1f} MB",
+            }
+        )
+
+
+def accuracies(checkpoint: Path) -> dict[str, Any]:
+    """What the run has measured: on the validation set, and on the test set if it is finished."""
+    keeper = read_checkpoint(checkpoint).get("callbacks", {}).get("BestAndLast", {})
+    found = {"val_accuracy": keeper["best_score"][0]} if keeper.get("best_score") else {}
+    results = checkpoint.parent.parent / "results.json"
+    if checkpoint.name == "best.ckpt" and results.exists():
+        found["test_accuracy"] = json.loads(results.read_text())["test_accuracy"]
+    return found
+
+
+if __name__ == "__main__":
+    main()
