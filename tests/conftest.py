@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 import train as train_script
+from tests.running import train_quickly
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -24,20 +25,26 @@ class Finished(NamedTuple):
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, capsys) -> Callable[..., Finished]:
-    """Runs `train.py` with the given arguments in this process, in an empty folder."""
+def run_script(tmp_path, monkeypatch, capsys) -> Callable[..., Finished]:
+    """Runs the `main` of a script with the given arguments in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*args: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, args)])
+    def run(main: Callable[[], None], *args: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", [f"{main.__module__}.py", *map(str, args)])
         status = 0
         try:
-            train_script.main()
+            main()
         except SystemExit as exit:
             status = int(exit.code or 0)
         return Finished(status, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def train(run_script) -> Callable[..., Finished]:
+    """Runs `train.py` with the given arguments in this process, in an empty folder."""
+    return lambda *args: run_script(train_script.main, *args)
 
 
 @pytest.fixture
@@ -50,6 +57,15 @@ def quickstart(train) -> Callable[..., Finished]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory) -> Path:
+    """The folder of a finished quick start. Not to be written to."""
+    folder = tmp_path_factory.mktemp("digits")
+    ended = train_quickly("--config", QUICKSTART, "--run_dir", "run", cwd=folder)
+    assert ended.status == 0, ended.err
+    return folder / "run"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def compute_logits(classifier: LitClassifier, data: InMemoryDataModule, images: Tensor) -> Tensor:
     """Logits of any number of images, in 32 bits, in batches on the network's device.
 

@@ -128,7 +128,7 @@ def draw_sheet(images: Iterable[Tensor], predictions: Sequence[Prediction]) -> F
     for axes in grid:
         axes.axis("off")
     for axes, image, prediction in zip(grid, images, predictions, strict=False):
-        axes.imshow(image[0], cmap="gray", vmin=0, vmax=255)
+        axes.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_title(
             f"{prediction.classes[0]}\n{prediction.probabilities[0]:.0%}",
             fontsize=9,
