@@ -92,9 +92,7 @@ def test_a_wrong_use_gets_one_line(run_script, digits_run, monkeypatch, argument
     monkeypatch.setattr("datamodules.MNIST.mirrors", ["http://127.0.0.1:9/"])
     best, results = digits_run / "checkpoints" / "best.ckpt", digits_run / "results.json"
     words = [argument.format(best=best, results=results) for argument in arguments]
-    ended = run_script(
-        main, *(argument.format(best=best, results=results) for argument in arguments)
-    )
+    ended = run_script(main, *words)
     assert ended.status == 2
     assert len(ended.err.splitlines()) == 1
     for word in named:

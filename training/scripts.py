@@ -10,11 +10,21 @@ import torch
 from training.errors import UserError
 
 
-class ScriptParser(ArgumentParser):
-    """Command line of a script that reads one checkpoint; wrong use is a `UserError`."""
+class OneLineParser(ArgumentParser):
+    """Command line whose wrong use is a `UserError`."""
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See python {self.prog} --help.")
+
+
+class ScriptParser(OneLineParser):
+    """Command line of a script that reads one checkpoint."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description)
         self.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt")
         self.add_argument("--data.root", dest="root", metavar="DIR", help="folder of the datasets")
         self.add_argument(
@@ -22,9 +32,6 @@ class ScriptParser(ArgumentParser):
             action="store_true",
             help="also if the checkpoint names classes of others: that is running their code",
         )
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See python {self.prog} --help.")
 
 
 def output_file(text: str) -> Path:

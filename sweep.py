@@ -1,0 +1,41 @@
+"""Looks for better values: python sweep.py --config configs/lenet.yaml --space FILE --trials 20."""
+
+import shlex
+from pathlib import Path
+
+from training.console import console, print_facts
+from training.errors import UserError, one_line_errors
+from training.scripts import OneLineParser
+
+
+def main() -> None:
+    with one_line_errors():
+        parser = OneLineParser(
+            "Trains a config with other values, again and again, and keeps what is best on the "
+            "validation set. The same command goes on. Other options are train.py's."
+        )
+        parser.add_argument("--space", type=Path, required=True, help="what is varied")
+        parser.add_argument("--trials", type=int, default=20, help="how many in all")
+        parser.add_argument("--run_dir", type=Path, help="default: runs/sweep/<name of the space>")
+        options, arguments = parser.parse_known_args()
+        try:
+            from training.sweeping import Sweep, as_arguments, read_space
+        except ModuleNotFoundError as error:
+            raise UserError(f"{error.name} is missing: pip install -e '.[sweep]'.") from error
+        folder = options.run_dir or Path("runs") / "sweep" / options.space.stem
+        with Sweep(folder, read_space(options.space), arguments) as sweep:
+            while len(sweep.finished) < options.trials:
+                console.print(sweep.describe(sweep.run_trial()))
+            best = sweep.best
+        command = ["python", "train.py", *arguments, *as_arguments(best.params)]
+        print_facts(
+            {
+                "best": f"{best.value:.2%} of the validation images, {sweep.folder_of(best)}",
+                "again": shlex.join(command),
+                "look": f"tensorboard --logdir {folder}",
+            }
+        )
+
+
+if __name__ == "__main__":
+    main()
