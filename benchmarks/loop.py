@@ -36,8 +36,8 @@ def fit_loop(args: argparse.Namespace) -> float:
     """Seconds of the training epoch of the fit loop."""
     with tempfile.TemporaryDirectory() as folder:
         cli = build(args, folder)
-        cli.run.claim(cli.config_text)
-        cli.trainer.fit(cli.model, cli.datamodule)
+        with cli.open_run():
+            cli.trainer.fit(cli.model, cli.datamodule)
         return len(cli.datamodule.splits["train"].labels) / cli.stopwatch.images_per_second[0]
 
 

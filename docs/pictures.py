@@ -1,0 +1,73 @@
+"""Makes the pictures of the README out of finished runs.
+
+    python -m docs.pictures --runs runs [--root data] [--chromium chromium]
+
+`runs` holds `lenet/1` and `lenet_fashion/1`; the pictures go to `docs/images`.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+IMAGES = Path(__file__).parent / "images"
+PAGES = {  # TensorBoard's page and what is shown of it
+    "custom_scalars": "dashboard_curves.png",
+    "images": "dashboard_images.png",
+    "hparams": "dashboard_hparams.png",
+}
+
+
+def photograph_dashboard(runs: Path, chromium: str) -> None:
+    """Screenshots of TensorBoard in a browser."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = (re.search(r"http://\S+", line) for line in server.stderr)
+        address = next(match[0] for match in lines if match)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+            )
+            for page_name, picture in PAGES.items():
+                page: Page = browser.new_page(viewport={"width": 1200, "height": 700})
+                page.goto(f"{address}#{page_name}")
+                page.wait_for_timeout(8_000)  # until it is drawn
+                page.screenshot(path=IMAGES / picture)
+                page.close()
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--root", default="data")
+    parser.add_argument("--chromium", default=shutil.which("chromium"))
+    args = parser.parse_args()
+    IMAGES.mkdir(exist_ok=True)
+    best = args.runs / "lenet_fashion" / "1" / "checkpoints" / "best.ckpt"
+    with tempfile.TemporaryDirectory() as folder:
+        for command in (
+            ["evaluate.py", best, "--data.root", args.root, "--figure", IMAGES / "confusion.png"],
+            ["predict.py", best, "--data.root", args.root, "--out", folder],
+            ["compare.py", args.runs, "--out", folder],
+        ):
+            subprocess.run([sys.executable, *map(str, command)], check=True)
+        for picture in ("predictions.png", "learning_curves.png", "accuracy_parameters.png"):
+            shutil.copy(Path(folder) / picture, IMAGES / picture)
+    photograph_dashboard(args.runs, args.chromium)
+
+
+if __name__ == "__main__":
+    main()
