@@ -4,9 +4,9 @@ import re
 import shlex
 import subprocess
 
-import compare
 import pytest
 
+import compare
 import evaluate
 import export
 import predict

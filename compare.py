@@ -1,0 +1,42 @@
+"""Puts finished runs side by side: python compare.py [RUNS ...] [--out DIR]."""
+
+from pathlib import Path
+
+from training.comparison import group, terminal_table, write_tables
+from training.console import console
+from training.errors import UserError, one_line_errors, raising
+from training.figures import write_figures
+from training.finished_runs import read_runs
+from training.scripts import OneLineParser
+
+
+def main() -> None:
+    with one_line_errors():
+        parser = OneLineParser("Puts finished runs side by side: one table and its plots.")
+        parser.add_argument(
+            "runs",
+            nargs="*",
+            type=Path,
+            default=[Path("runs")],
+            help="run folders, or folders of them; default: runs",
+        )
+        parser.add_argument("--out", type=Path, default=Path("comparison"), metavar="DIR")
+        options = parser.parse_args()
+        runs, left_out = read_runs(options.runs)
+        recipes, repeated = group(runs)
+        left_out |= repeated
+        if not recipes:
+            first = "".join(f" {folder}: {reason}." for folder, reason in [*left_out.items()][:1])
+            raise UserError(f"no finished run in {', '.join(map(str, options.runs))}.{first}")
+        console.print(terminal_table(recipes))
+        if left_out:
+            console.print("\n[bold]left out[/bold]")
+            for folder, reason in left_out.items():
+                console.print(f"{folder}: {reason}", soft_wrap=True, markup=False)
+        with raising(OSError, advice=". Name another folder by --out."):
+            files = [*write_tables(options.out, recipes), *write_figures(options.out, recipes)]
+        console.print(f"\n{options.out}: {', '.join(files)}", soft_wrap=True, markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""What a user of `compare.py` relies on, on run folders that are written by hand."""
+
+import csv
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+import compare as compare_script
+from tests.conftest import Finished
+from tests.running import ROOT, run
+
+PICTURES = ("accuracy_parameters.png", "accuracy_time.png", "learning_curves.png")
+RESULTS = {
+    **{"config": "lenet", "net": "models.lenet.LeNet5", "dataset": "MNIST", "image_size": 28},
+    **{"seed": 1, "parameters": 61_706, "macs": 416_520, "epochs": 3, "best_epoch": 2},
+    **{"val_accuracy": 0.99, "test_accuracy": 0.99, "test_loss": 0.03, "train_seconds": 291.8},
+    **{"images_per_second": 3113.7, "peak_memory_bytes": 957_067_264, "precision": "32-true"},
+    **{"device": "cpu (x86_64, 2 cores)", "world_size": 1, "versions": {}},
+    **{"commit": "f6543b011afc698dee342cd6ad3fe662d405d21d-dirty"},
+}
+METRICS = (
+    "step,epoch,lr,test/acc,test/loss,train/acc,train/loss,val/acc,val/loss\n"
+    "0,,0.01,,,,,,\n9,0,,,,0.8,0.5,0.91,0.3\n19,1,,,,0.9,0.3,0.95,0.2\n"
+    "29,2,,,,0.95,0.2,0.97,0.1\n30,3.0,,0.97,0.1,,,,\n"
+)
+
+
+@pytest.fixture
+def compare(tmp_path, monkeypatch, capsys):
+    """Runs `compare.py` with the given arguments in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["compare.py", *map(str, args)])
+        status = 0
+        try:
+            compare_script.main()
+        except SystemExit as exit:
+            status = int(exit.code or 0)
+        return Finished(status, *capsys.readouterr())
+
+    return call
+
+
+def write_run(folder, lr=0.01, optimizer="torch.optim.SGD", options=None, **results):
+    """Writes a finished run."""
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    results = RESULTS | results
+    arguments = {"lr": lr} | (options or {})
+    config = {
+        "seed_everything": results["seed"],
+        "trainer": {"max_epochs": results["epochs"]},
+        "model": {
+            "class_path": "lit_modules.LitClassifier",
+            "init_args": {
+                "net": {"class_path": results["net"], "init_args": {"num_classes": 10}},
+                "optimizer": {"class_path": optimizer, "init_args": arguments},
+            },
+        },
+        "data": {"class_path": f"datamodules.{results['dataset']}"},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "metrics.csv").write_text(METRICS)
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+def read_rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_runs_that_differ_in_the_seed_are_one_row(compare, tmp_path):
+    accuracies = [0.991, 0.994, 0.992]
+    for seed, accuracy in enumerate(accuracies, start=1):
+        write_run(f"{tmp_path}/runs/lenet/{seed}", seed=seed, test_accuracy=accuracy)
+    ended = compare()
+    assert (ended.status, ended.err) == (0, "")
+    (line,) = [line for line in ended.out.splitlines() if "lenet" in line]
+    for figure in ("0.0617", "0.417", "99.23 ± 0.15", "4.9 min", "3,114"):
+        assert figure in line
+    assert "left out" not in ended.out
+    (row,) = read_rows("comparison/results.csv")
+    assert row["seeds"] == "1 2 3"
+    assert float(row["test_accuracy_mean"]) == pytest.approx(statistics.mean(accuracies))
+    assert float(row["test_accuracy_std"]) == pytest.approx(statistics.stdev(accuracies))
+    assert (row["parameters"], row["macs"]) == ("61706", "416520")
+    text = Path("comparison/results.md").read_text()
+    for figure in ("99.23 ± 0.15", "cpu (x86_64, 2 cores)", "32-true", "| f6543b0-dirty |"):
+        assert figure in text
+
+
+def test_a_single_seed_has_no_deviation(compare, tmp_path):
+    write_run(tmp_path / "runs" / "1")
+    assert "±" not in compare().out
+    (row,) = read_rows("comparison/results.csv")
+    assert row["test_accuracy_std"] == ""
+
+
+def test_rows_are_sorted_by_dataset_and_accuracy(compare, tmp_path):
+    for name, dataset, accuracy in (
+        *(("b", "MNIST", 0.98), ("a", "MNIST", 0.97), ("c", "MNIST", 0.99)),
+        ("d", "FashionMNIST", 0.90),
+    ):
+        write_run(
+            tmp_path / "runs" / name,
+            config=name,
+            dataset=dataset,
+            test_accuracy=accuracy,
+            lr=accuracy,
+        )
+    first_words = [line.split()[0] for line in compare().out.splitlines() if line.strip()]
+    start = first_words.index("FashionMNIST")
+    assert first_words[start : start + 6] == ["FashionMNIST", "d", "MNIST", "c", "b", "a"]
+    names = [row["recipe"] for row in read_rows("comparison/results.csv")]
+    assert names == ["d", "c", "b", "a"]
+
+
+def test_recipes_of_one_name_are_told_apart_by_their_overrides(compare, tmp_path):
+    write_run(tmp_path / "runs" / "1", seed=1, test_accuracy=0.98)
+    write_run(tmp_path / "runs" / "2", seed=2, test_accuracy=0.98)
+    write_run(tmp_path / "runs" / "3", seed=1, lr=0.005, test_accuracy=0.97)
+    adam = {"betas": [0.9, 0.999]}
+    write_run(tmp_path / "runs" / "4", 0.001, "torch.optim.Adam", adam, test_accuracy=0.96)
+    compare()
+    rows = read_rows("comparison/results.csv")
+    assert {row["recipe"]: row["seeds"] for row in rows} == {
+        "lenet (optimizer SGD, optimizer.lr 0.01)": "1 2",
+        "lenet (optimizer SGD, optimizer.lr 0.005)": "1",
+        "lenet (optimizer Adam, optimizer.lr 0.001)": "1",
+    }
+    assert {row["config"] for row in rows} == {"lenet"}
+
+
+def test_one_recipe_under_two_names_is_one_row(compare, tmp_path):
+    """A run that was repeated from the config.yaml of another carries that file's name."""
+    write_run(tmp_path / "runs" / "lenet" / "1", seed=1)
+    write_run(tmp_path / "runs" / "lenet" / "2", seed=2)
+    write_run(tmp_path / "runs" / "config" / "1", seed=3, config="config")
+    compare()
+    (row,) = read_rows("comparison/results.csv")
+    assert (row["recipe"], row["seeds"]) == ("lenet", "1 2 3")
+
+
+def test_a_seed_counts_once(compare, tmp_path):
+    write_run(tmp_path / "runs" / "9", test_accuracy=0.98)
+    write_run(tmp_path / "runs" / "10", test_accuracy=0.97)
+    ended = compare("runs", "runs/9", tmp_path / "runs")
+    assert "runs/9: repeated, with the same seed, by runs/10" in ended.out
+    (row,) = read_rows("comparison/results.csv")
+    assert (row["seeds"], row["test_accuracy_mean"]) == ("1", "0.97")
+
+
+def test_results_alone_are_grouped_by_what_they_say(compare, tmp_path):
+    for number, (seed, epochs) in enumerate(((1, 3), (2, 3), (1, 9))):
+        write_run(tmp_path / "runs" / str(number), seed=seed, epochs=epochs)
+        for name in ("config.yaml", "metrics.csv"):
+            (tmp_path / "runs" / str(number) / name).unlink()
+    ended = compare()
+    assert (ended.status, ended.err) == (0, "")
+    names = {row["recipe"]: row["seeds"] for row in read_rows("comparison/results.csv")}
+    assert names == {"lenet (epochs 3)": "1 2", "lenet (epochs 9)": "1"}
+    assert not Path("comparison/learning_curves.png").exists()
+
+
+def cut(name, end):
+    def damage(folder):
+        path = folder / name
+        path.write_text(path.read_text()[:end])
+
+    return damage
+
+
+def change(**fields):
+    def damage(folder):
+        results = json.loads((folder / "results.json").read_text()) | fields
+        kept = {key: value for key, value in results.items() if value is not ...}
+        (folder / "results.json").write_text(json.dumps(kept))
+
+    return damage
+
+
+UNUSABLE = {
+    "killed": (lambda folder: (folder / "results.json").unlink(), "unfinished: no results.json"),
+    "cut results": (cut("results.json", 50), "damaged: results.json"),
+    "other JSON": (lambda f: (f / "results.json").write_text("[1]"), "results.json lacks config"),
+    "field missing": (change(macs=...), "results.json lacks macs"),
+    "field of a wrong type": (change(macs="many"), "macs in results.json is 'many'"),
+    "not a number": (change(test_loss=float("nan")), "test_loss in results.json is nan"),
+    "cut metrics": (cut("metrics.csv", 122), "damaged: metrics.csv, line 4"),
+    "binary metrics": (lambda f: (f / "metrics.csv").write_bytes(b"\xff\0"), "metrics.csv, line 0"),
+    "column missing": (lambda f: (f / "metrics.csv").write_text("a,b\n1,2\n"), "no val/acc"),
+    "cut config": (lambda f: (f / "config.yaml").write_text("model: {"), "config.yaml"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_an_unfinished_or_damaged_run_is_listed_and_left_out(compare, tmp_path, kind):
+    write_run(tmp_path / "runs" / "1", seed=1)
+    write_run(tmp_path / "runs" / "2", seed=2, test_accuracy=0.1)
+    damage, reason = UNUSABLE[kind]
+    damage(tmp_path / "runs" / "2")
+    ended = compare()
+    assert (ended.status, ended.err) == (0, "")
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("runs/2: ")]
+    assert reason in line
+    assert ended.out.index("99.00") < ended.out.index(line)
+    (row,) = read_rows("comparison/results.csv")
+    assert (row["seeds"], row["test_accuracy_mean"]) == ("1", "0.99")
+
+
+NETS = ("lenet.LeNet5", "vgg.vgg11", "vgg.vgg16", "nin.NiN", "resnet.resnet18", "resnet.resnet101")
+
+
+def test_the_table_fits_80_columns_and_the_pictures_800_pixels(compare, tmp_path):
+    for number, net in enumerate(NETS):
+        for seed in (1, 2):
+            write_run(
+                tmp_path / "runs" / str(number) / str(seed),
+                config=f"{net.rpartition('.')[2]}_with_a_name_that_is_long",
+                net=f"models.{net}",
+                dataset=("MNIST", "FashionMNIST")[number % 2],
+                seed=seed,
+                parameters=10 ** (number + 3),
+                macs=15_466_000_000,
+                train_seconds=500_000 / (number + seed),
+                images_per_second=123_456.7,
+                test_accuracy=0.9 + number / 100 + seed / 1000,
+            )
+    ended = compare("--out", "here/there")
+    table, _, _ = ended.out.partition("here/there")
+    assert max(map(len, table.splitlines())) <= 80
+    assert "…" not in table
+    for figure in ("15,466", "123,457", "91.15 ± 0.07"):
+        assert figure in table
+    names = {path.name for path in Path("here/there").iterdir()}
+    assert names == {"results.md", "results.csv", *PICTURES}
+    for name in PICTURES:
+        with Image.open(Path("here/there") / name) as picture:
+            assert picture.width == 1600  # sharp at 800
+            assert picture.getpixel((0, 0))[:3] == (255, 255, 255)
+
+
+WRONG_USES = {
+    "no runs at all": ([], ["runs"]),
+    "folder that is not there": (["nowhere"], ["nowhere"]),
+    "nothing finished": (["unfinished"], ["unfinished", "no results.json"]),
+    "folder without runs": (["empty"], ["empty"]),
+    "unknown option": (["--oout", "x"], ["--oout", "--help"]),
+    "out is a file": (["finished", "--out", "file"], ["file", "--out"]),
+}
+
+
+@pytest.mark.parametrize("use", WRONG_USES)
+def test_a_wrong_use_gets_one_line(compare, tmp_path, use):
+    write_run(tmp_path / "finished" / "1")
+    write_run(tmp_path / "unfinished" / "1")
+    (tmp_path / "unfinished" / "1" / "results.json").unlink()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("mine")
+    arguments, named = WRONG_USES[use]
+    ended = compare(*arguments)
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    for word in named:
+        assert word in ended.err
+    assert not (tmp_path / "comparison").exists()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_help_works_from_any_folder(tmp_path):
+    ended = run(sys.executable, ROOT / "compare.py", "--help", cwd=tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    assert "--out DIR" in ended.out
+    assert not list(tmp_path.iterdir())

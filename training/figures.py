@@ -1,0 +1,212 @@
+"""The figures of a comparison: accuracy against cost, and how it was come by."""
+
+import math
+import re
+import statistics
+import textwrap
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from training.atomic import write_atomically
+from training.comparison import Recipe
+from training.figure_labels import LINE, End, label_ends, label_points
+
+WIDTH = 8  # inches: 800 pixels of a README at 100 an inch
+# Okabe and Ito's colours, which colour-blind people can tell apart; yellow is too pale for lines.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# One more than colours: families beyond the seventh share a colour, but not the marker.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+# Accuracies in percent; the axis of the learning curves gives each decade of errors equal room.
+TICKS = (
+    *(0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9),  # these first, others between them
+    *(70, 85, 92, 94, 96, 97, 99.2, 99.4, 99.6, 99.7, 30, 60, 75, 88, 91, 93, 98.5, 99.3),
+)
+
+
+class Look(NamedTuple):
+    """How a family of networks is drawn."""
+
+    color: str
+    marker: str
+
+
+def write_figures(folder: Path, recipes: Sequence[Recipe]) -> list[str]:
+    """Writes the figures and returns their names; no learning curves without a `metrics.csv`."""
+    figures = {
+        "accuracy_parameters.png": draw_accuracy(recipes, "parameters"),
+        "accuracy_time.png": draw_accuracy(recipes, "train_seconds"),
+        "learning_curves.png": draw_learning_curves(recipes),
+    }
+    drawn = {name: figure for name, figure in figures.items() if figure}
+    for name, figure in drawn.items():
+        write_atomically(folder / name, partial(figure.savefig, format="png"))
+    return list(drawn)
+
+
+def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
+    """Test accuracy against what it costs, a panel for each dataset.
+
+    Args:
+        recipes: What to draw.
+        cost: "parameters" or "train_seconds".
+    """
+    unit, label = {
+        "parameters": (1e6, "parameters (millions)"),
+        "train_seconds": (60, "training time (minutes)"),
+    }[cost]
+    looks = _looks(recipes)
+    panels = _panels(recipes)
+
+    def cost_of(recipe: Recipe) -> float:
+        return max(recipe.mean(cost) / unit, 1e-3)  # the axis has no zero
+
+    lines = [sum(len(_wrap(recipe)) for recipe in shown) for shown in panels.values()]
+    figure, rows = _new_figure([max(3.9, 1.5 * LINE * number) for number in lines])
+    for axes, (dataset, shown) in zip(rows, panels.items(), strict=True):
+        axes.set_title(dataset, loc="left")
+        axes.set_xscale("log")
+        axes.set_xlim(_wide_enough([cost_of(recipe) for recipe in recipes]))
+        axes.margins(y=0.13)
+        for recipe in shown:
+            look = looks[_family(recipe)]
+            axes.errorbar(
+                cost_of(recipe),
+                100 * recipe.mean("test_accuracy"),
+                yerr=100 * (recipe.std("test_accuracy") or 0) or None,
+                color=look.color,
+                marker=look.marker,
+                markersize=7,
+                elinewidth=1.2,
+            )
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.set_ylabel("test accuracy (%)")
+    rows[-1].set_xlabel(label)
+    for axes, shown in zip(rows, panels.values(), strict=True):
+        label_points(axes, ["\n".join(_wrap(recipe)) for recipe in shown])
+    return figure
+
+
+def draw_learning_curves(recipes: Sequence[Recipe]) -> Figure | None:
+    """Validation accuracy of each epoch: the mean over the seeds and a standard deviation.
+
+    Returns:
+        The figure; None where no run has a `metrics.csv`.
+    """
+    looks = _looks(recipes)
+    panels = _panels([recipe for recipe in recipes if _epochs(recipe)])
+    if not panels:
+        return None
+    lines = [sum(len(_wrap(recipe)) for recipe in shown) for shown in panels.values()]
+    figure, rows = _new_figure([max(4.2, LINE * number + 1) for number in lines])
+    for axes, (dataset, shown) in zip(rows, panels.items(), strict=True):
+        axes.set_title(dataset, loc="left")
+        axes.set_yscale("function", functions=(_to_decades, _from_decades))
+        ends = []
+        styles = {family: iter(LINES * len(shown)) for family in looks}
+        for recipe in shown:
+            epochs = _epochs(recipe)
+            curves = [run.val_accuracies for run in recipe.runs if run.val_accuracies]
+            values = [[100 * curve[epoch] for curve in curves] for epoch in epochs]
+            means = [statistics.fmean(v) for v in values]
+            family = _family(recipe)
+            color, style = looks[family].color, next(styles[family])
+            axes.plot(
+                *(epochs, means),
+                **{"color": color, "linestyle": style, "linewidth": 1.5},
+                **{"marker": "o", "markersize": 3.5, "markevery": [-1]},
+            )
+            if len(curves) > 1:
+                stds = [statistics.stdev(v) for v in values]
+                low = [m - s for m, s in zip(means, stds, strict=True)]
+                high = [min(m + s, 100) for m, s in zip(means, stds, strict=True)]
+                axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
+            ends.append(End(epochs[-1], means[-1], _wrap(recipe), color))
+        axes.yaxis.set_major_locator(FixedLocator(_ticks(axes)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=(1, 2, 5, 10), integer=True))
+        axes.margins(x=0.01)
+        axes.set_ylabel("validation accuracy (%)")
+        label_ends(axes, ends)
+    rows[-1].set_xlabel("epoch")
+    return figure
+
+
+def _new_figure(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel below the other, of the given heights in inches."""
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=200, layout="constrained", facecolor="white")
+    rows = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
+    for axes in rows:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[:].set_color("#888888")
+        axes.tick_params(color="#888888")
+        axes.grid(color="#e6e6e6", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, list(rows)
+
+
+def _wide_enough(costs: Sequence[float]) -> tuple[float, float]:
+    """Limits of a logarithmic axis that leave room for labels and are not a single point."""
+    low, high = (math.log10(end(costs)) for end in (min, max))
+    margin = max(0.1 * (high - low), (0.7 - (high - low)) / 2)
+    return 10 ** (low - margin), 10 ** (high + margin)
+
+
+def _ticks(axes: Axes) -> list[float]:
+    """Round accuracies that are not too close to each other on the axis."""
+    low, high = axes.get_ylim()
+    gap = 0.06 * (_to_decades(high) - _to_decades(low))
+    ticks: list[float] = []
+    for tick in TICKS:
+        if low <= tick <= high and all(
+            abs(_to_decades(tick) - _to_decades(t)) > gap for t in ticks
+        ):
+            ticks.append(tick)
+    return sorted(ticks)
+
+
+def _wrap(recipe: Recipe) -> list[str]:
+    return textwrap.wrap(recipe.name, 28)
+
+
+def _panels(recipes: Iterable[Recipe]) -> dict[str, list[Recipe]]:
+    panels: dict[str, list[Recipe]] = {}
+    for recipe in recipes:
+        panels.setdefault(recipe.dataset, []).append(recipe)
+    return panels
+
+
+def _family(recipe: Recipe) -> str:
+    """The name of the net without its variant: vgg of vgg16, densenet of DenseNet."""
+    return re.match(r"[^\W\d_]*", recipe.net)[0].lower()
+
+
+def _looks(recipes: Iterable[Recipe]) -> dict[str, Look]:
+    families = sorted({_family(recipe) for recipe in recipes})
+    return {
+        family: Look(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)])
+        for i, family in enumerate(families)
+    }
+
+
+def _epochs(recipe: Recipe) -> list[int]:
+    """The epochs that all runs with a learning curve have."""
+    curves = [set(run.val_accuracies) for run in recipe.runs if run.val_accuracies]
+    return sorted(set.intersection(*curves)) if curves else []
+
+
+def _to_decades(accuracy: Any) -> Any:
+    return -np.log10(np.maximum(100 - np.asarray(accuracy, dtype=float), 0.02))
+
+
+def _from_decades(decades: Any) -> Any:
+    return 100 - 10 ** -np.asarray(decades, dtype=float)
