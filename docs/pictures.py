@@ -16,17 +16,13 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
-PAGES = {  # TensorBoard's page and what is shown of it
-    "custom_scalars": "dashboard_curves.png",
-    "images": "dashboard_images.png",
-    "hparams": "dashboard_hparams.png",
-}
+PAGES = {"custom_scalars": "dashboard_curves.png", "images": "dashboard_images.png"}
 
 
-def photograph_dashboard(runs: Path, chromium: str) -> None:
+def photograph_dashboard(folder: Path, chromium: str) -> None:
     """Screenshots of TensorBoard in a browser."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", "0"],
+        [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", "0"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -38,8 +34,10 @@ def photograph_dashboard(runs: Path, chromium: str) -> None:
                 executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
             )
             for page_name, picture in PAGES.items():
-                page: Page = browser.new_page(viewport={"width": 1200, "height": 700})
+                page: Page = browser.new_page(viewport={"width": 1100, "height": 650})
                 page.goto(f"{address}#{page_name}")
+                if page_name == "images":
+                    page.locator("input").last.fill("test/conf")  # the tags to show
                 page.wait_for_timeout(8_000)  # until it is drawn
                 page.screenshot(path=IMAGES / picture)
                 page.close()
@@ -64,9 +62,9 @@ def main() -> None:
             ["compare.py", args.runs, "--out", folder],
         ):
             subprocess.run([sys.executable, *map(str, command)], check=True)
-        for picture in ("predictions.png", "learning_curves.png", "accuracy_parameters.png"):
+        for picture in ("predictions.png", "learning_curves.png"):
             shutil.copy(Path(folder) / picture, IMAGES / picture)
-    photograph_dashboard(args.runs, args.chromium)
+    photograph_dashboard(args.runs / "lenet_fashion", args.chromium)
 
 
 if __name__ == "__main__":

@@ -227,6 +227,6 @@ def hyperparameters(config: Namespace) -> dict[str, bool | int | float | str]:
         name = key.replace("init_args.", "").removesuffix(".class_path")
         is_recipe = key.startswith(("model.", "data.")) or key in ALSO_COMPARED
         is_plain = isinstance(value, bool | int | float | str) and value is not False
-        if is_recipe and is_plain and not name.endswith(SHAPES):
+        if is_recipe and is_plain and name != "model" and not name.endswith(SHAPES):
             found[name.removeprefix("model.").removeprefix("data.")] = value
     return found

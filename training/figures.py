@@ -86,6 +86,9 @@ def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
                 markersize=7,
                 elinewidth=1.2,
             )
+        if len(shown) == 1:  # of itself the axis would go beyond 100 %
+            accuracy = 100 * shown[0].mean("test_accuracy")
+            axes.set_ylim(accuracy - 1, min(accuracy + 1, 100))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

@@ -32,7 +32,8 @@ class Run:
     Attributes:
         folder: Where it is.
         results: What `results.json` says.
-        config: What `config.yaml` says, but for the seed and the datasets' folder; None where there is no such file.
+        config: What `config.yaml` says, but for the seed and the folder of the datasets; None where
+            there is no such file.
         val_accuracies: Of each epoch, counted from 1; empty where there is no `metrics.csv`.
     """
 
