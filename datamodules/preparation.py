@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 
 class Preparation(nn.Module):
-    """Resizes and normalises images.
+    """Normalises and resizes images.
 
     Bilinear and antialiased, as `torchvision.transforms.Resize` does.
 
@@ -27,8 +27,10 @@ class Preparation(nn.Module):
         self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
+        # Normalised first, as it means the same and the small images are a fraction of the work.
+        images = (images - self.mean) / self.std
         size = (self.image_size, self.image_size)
         if images.shape[-2:] != size:
-            images = F.interpolate(images, size, mode="bilinear", antialias=True)
-        images = (images - self.mean) / self.std
+            is_shrinking = self.image_size < images.shape[-1]  # or antialiasing changes nothing
+            images = F.interpolate(images, size, mode="bilinear", antialias=is_shrinking)
         return images.expand(-1, self.channels, -1, -1)
