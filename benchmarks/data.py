@@ -1,25 +1,37 @@
-"""Images per second out of the data loader, against torchvision's dataset.
+"""Batches that are ready on the device, against torchvision's dataset with PIL transforms.
 
     python -m benchmarks.data [--root DIR] [--rounds 5] [--json FILE]
 
-Batches of 128 images at 28 x 28 in one process: ours as uint8 tensors, which is how they travel;
-the peer is `torchvision.datasets.FashionMNIST` with `ToTensor` in a `DataLoader` without workers.
-They take turns, and the ratio is that of the medians.
+Batches of 128, normalised, in float32: as they are, with random crop and flip, and resized to 96
+and 224. The peer is `torchvision.datasets.FashionMNIST` with the same transforms in a `DataLoader`
+with no workers, with two and with one a core. They take turns; ratios are of the medians.
 """
 
 import argparse
 import gzip
+import os
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import kornia.augmentation as kornia
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from benchmarks.report import report
+from benchmarks.report import report, write_json
 from datamodules import FashionMNIST
+from datamodules.augmentation import RandomCrop
 
 BATCH = 128
+CASES = {  # image size, whether cropped and mirrored, images to time: ours and the peer's
+    "28 x 28": (28, False, 55_000, 5_000),
+    "28 x 28, random crop and flip": (28, True, 55_000, 5_000),
+    "96 x 96": (96, False, 10_000, 3_000),
+    "224 x 224": (224, False, 4_000, 2_000),
+}
 
 
 def extract(root: Path, folder: Path) -> None:
@@ -30,13 +42,27 @@ def extract(root: Path, folder: Path) -> None:
         (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
 
 
-def images_per_second(loader: DataLoader, most: int) -> float:
-    """Rate at which batches leave a loader, over at most `most` images."""
-    seen, start = 0, time.perf_counter()
+def our_batches(data: FashionMNIST, device: torch.device) -> Iterator[Tensor]:
+    """What a training step gets, prepared as the Trainer has it done."""
+    for images, _ in data.train_dataloader():
+        images = images.to(device, non_blocking=True).float() / 255
+        yield data.preparation(data.augment(images))
+
+
+def peer_batches(loader: DataLoader, device: torch.device) -> Iterator[Tensor]:
     for images, _ in loader:
+        yield images.to(device, non_blocking=True)
+
+
+def images_per_second(batches: Iterable[Tensor], most: int) -> float:
+    """Rate at which batches get ready, over at most `most` images."""
+    seen, start = 0, time.perf_counter()
+    for images in batches:
         seen += len(images)
         if seen >= most:
             break
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return seen / (time.perf_counter() - start)
 
 
@@ -46,23 +72,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-
-    data = FashionMNIST(root=str(args.root), batch_size=BATCH)
-    data.prepare_data()
-    data.setup("fit")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    workers = sorted({0, 2, os.cpu_count() or 2})
+    content = []
     with tempfile.TemporaryDirectory() as folder:
         extract(args.root, Path(folder))
-        peer = datasets.FashionMNIST(folder, transform=transforms.ToTensor())
-    loaders = {
-        "ours": data.train_dataloader(),
-        "torchvision + PIL, 0 workers": DataLoader(peer, BATCH, shuffle=True),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in loaders}
-    for _ in range(args.rounds):
-        rates["ours"].append(images_per_second(loaders["ours"], 55_000))
-        name = "torchvision + PIL, 0 workers"
-        rates[name].append(images_per_second(loaders[name], 10_000))
-    report("batches of 128 at 28 x 28", "images/s", rates, args.json)
+        for case, (size, is_augmented, ours, theirs) in CASES.items():
+            data = FashionMNIST(
+                root=str(args.root),
+                batch_size=BATCH,
+                image_size=size,
+                augment=[RandomCrop(2), kornia.RandomHorizontalFlip()] if is_augmented else None,
+            )
+            data.setup("fit")
+            random = [transforms.RandomCrop(28, padding=2), transforms.RandomHorizontalFlip()]
+            resize = [transforms.Resize(size)] if size != 28 else []
+            to_tensor = [transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
+            chain = transforms.Compose([*(random if is_augmented else []), *resize, *to_tensor])
+            peer = datasets.FashionMNIST(folder, transform=chain)
+            rates: dict[str, list[float]] = {"ours": []}
+            for _ in range(args.rounds):
+                rates["ours"].append(images_per_second(our_batches(data, device), ours))
+                for count in workers:
+                    loader = DataLoader(peer, BATCH, shuffle=True, num_workers=count)
+                    rate = images_per_second(peer_batches(loader, device), theirs)
+                    rates.setdefault(f"torchvision + PIL, {count} workers", []).append(rate)
+            content.append(report(f"batches of {BATCH} at {case}", "images/s", rates))
+    write_json(args.json, content)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""An epoch of `train.py`'s fit loop against a bare PyTorch loop doing the same work.
+"""An epoch of `train.py`'s fit loop against loops written out by hand.
 
-    python -m benchmarks.loop [--root DIR] [--batch_size 256] [--rounds 5] [--json FILE]
+    python -m benchmarks.loop [--config configs/lenet.yaml] [--image_size 28] [--batch_size 256]
+                              [--batches N] [--tutorial 128 16] [--rounds 5] [--json FILE]
 
-The same network, tensors, order, preparation, optimizer, schedule and metrics, on the CPU or the
-GPU that is there. The two take turns; the ratio is that of the medians.
+The bare loop does the same work on the same tensors: network, order, preparation, optimizer,
+schedule and metrics. The tutorial's reads torchvision's dataset, an image at a time, and asks for
+the loss in every step; it may have batches of its own. They take turns; ratios are of the medians.
 """
 
 import argparse
@@ -14,9 +16,13 @@ import time
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
 
-from benchmarks.report import report
+from benchmarks.data import extract
+from benchmarks.report import report, write_json
 from training.cli import TrainingCLI
 
 
@@ -24,10 +30,12 @@ def build(args: argparse.Namespace, folder: str) -> TrainingCLI:
     """The objects that `train.py` would train with for one epoch."""
     return TrainingCLI(
         [
-            *("--config", "configs/lenet.yaml", "--data.augment", "null"),
+            *("--config", args.config, "--data.augment", "null"),
             *("--data.root", str(args.root), "--data.batch_size", str(args.batch_size)),
+            *("--data.image_size", str(args.image_size), "--trainer.callbacks", "null"),
             *("--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0"),
-            *("--run_dir", os.path.join(folder, "run")),
+            *(["--trainer.limit_train_batches", str(args.batches)] if args.batches else []),
+            *("--run_dir", os.path.join(folder, "run"), "--dashboard", "false"),
         ]
     )
 
@@ -38,7 +46,12 @@ def fit_loop(args: argparse.Namespace) -> float:
         cli = build(args, folder)
         with cli.open_run():
             cli.trainer.fit(cli.model, cli.datamodule)
-        return len(cli.datamodule.splits["train"].labels) / cli.stopwatch.images_per_second[0]
+        return images_of(args, cli) / cli.stopwatch.images_per_second[0]
+
+
+def images_of(args: argparse.Namespace, cli: TrainingCLI) -> int:
+    everything = len(cli.datamodule.splits["train"].labels)
+    return min(everything, args.batches * args.batch_size) if args.batches else everything
 
 
 def bare_loop(args: argparse.Namespace) -> float:
@@ -47,52 +60,87 @@ def bare_loop(args: argparse.Namespace) -> float:
         cli = build(args, folder)
     device = cli.trainer.strategy.root_device
     net = cli.model.net.to(device).train()
-    parameters = list(net.parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=0.003,
-        weight_decay=0.01,
-    )
+    optimizer = cli.model._build_optimizer()
     data = cli.datamodule
+    preparation = data.preparation
     images, labels = data.splits["train"]
-    steps = -(-len(labels) // args.batch_size)
+    number = images_of(args, cli)
+    steps = -(-number // args.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: cli.model.schedule(min(1.0, (step + 0.5) / steps))
     )
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+    precision = cli.trainer.precision_plugin
     start = time.perf_counter()
-    for indices in torch.randperm(len(labels)).split(args.batch_size):
-        x, y = images[indices].to(device), labels[indices].to(device)
-        x = (x.float() / 255 - data.mean) / data.std
+    for indices in torch.randperm(len(labels))[:number].split(args.batch_size):
+        x, y = images.index_select(0, indices), labels.index_select(0, indices)
+        x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        x = preparation(x.float() / 255)
         optimizer.zero_grad()
-        logits = net(x)
-        loss = F.cross_entropy(logits, y)
+        with precision.forward_context():
+            logits = net(x)
+            loss = F.cross_entropy(logits, y, label_smoothing=cli.model.label_smoothing)
         loss.backward()
         optimizer.step()
         schedule.step()
         loss_sum += loss.detach() * len(y)
         correct += (logits.detach().argmax(1) == y).sum()
-    (loss_sum / len(labels)).item(), (correct / len(labels)).item()
+    (loss_sum / number).item(), (correct / number).item()
+    return time.perf_counter() - start
+
+
+def tutorial_loop(args: argparse.Namespace, batch_size: int, folder: Path) -> float:
+    """Seconds of an epoch as tutorials write it."""
+    with tempfile.TemporaryDirectory() as run:
+        cli = build(args, run)
+    device = cli.trainer.strategy.root_device
+    data = cli.datamodule
+    resize = [transforms.Resize(args.image_size)] if args.image_size != data.native_size else []
+    chain = [*resize, transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
+    dataset = datasets.FashionMNIST(folder, transform=transforms.Compose(chain))
+    number = images_of(args, cli)
+    dataset = torch.utils.data.Subset(dataset, range(number))
+    loader = DataLoader(dataset, batch_size=batch_size, shuffle=True)
+    net = cli.model.net.to(device).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
+    criterion = nn.CrossEntropyLoss()
+    running = 0.0
+    start = time.perf_counter()
+    for x, y in loader:
+        x, y = x.to(device), y.to(device)
+        optimizer.zero_grad()
+        loss = criterion(net(x), y)
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
     return time.perf_counter() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("data"))
+    parser.add_argument("--config", default="configs/lenet_fashion.yaml")
+    parser.add_argument("--image_size", type=int, default=28)
     parser.add_argument("--batch_size", type=int, default=256)
+    parser.add_argument("--batches", type=int, default=0, help="of an epoch; 0 for all of it")
+    parser.add_argument("--tutorial", type=int, nargs="*", default=[], help="its batch sizes")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    sys.argv = sys.argv[:1]  # LightningCLI warns of arguments that it was not given
+    sys.argv = sys.argv[:1]
     fit_loop(args), bare_loop(args)  # warm up
-    seconds: dict[str, list[float]] = {"fit loop of train.py": [], "bare loop": []}
-    for _ in range(args.rounds):
-        seconds["fit loop of train.py"].append(fit_loop(args))
-        seconds["bare loop"].append(bare_loop(args))
-    report(f"an epoch of LeNet-5, batch {args.batch_size}", "seconds", seconds, args.json)
+    seconds: dict[str, list[float]] = {"train.py's fit loop": [], "bare loop": []}
+    with tempfile.TemporaryDirectory() as folder:
+        extract(args.root, Path(folder))
+        for _ in range(args.rounds):
+            seconds["train.py's fit loop"].append(fit_loop(args))
+            seconds["bare loop"].append(bare_loop(args))
+            for size in args.tutorial:
+                name = f"tutorial's loop, batch {size}"
+                seconds.setdefault(name, []).append(tutorial_loop(args, size, Path(folder)))
+    title = f"an epoch of {Path(args.config).stem}, {args.image_size} x {args.image_size}"
+    content = report(f"{title}, batch {args.batch_size}", "seconds", seconds)
+    write_json(args.json, [content])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -25,25 +26,34 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def report(
-    title: str, unit: str, figures: Mapping[str, Sequence[float]], file: Path | None
-) -> None:
-    """Prints the median, the range and the first's ratio to each, and writes them as JSON.
+def report(title: str, unit: str, figures: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Prints the median, the range and the first's ratio to each.
 
     Args:
         title: What was measured.
         unit: Unit of the figures.
         figures: Name to one figure a round; the first is ours.
-        file: Where the JSON goes; None for nowhere.
+
+    Returns:
+        The same, for `write_json`.
     """
     medians = {name: statistics.median(values) for name, values in figures.items()}
     first = next(iter(medians.values()))
     print(f"{title}, {unit}, median of {len(next(iter(figures.values())))} (lowest to highest)")
     for name, values in figures.items():
-        spread = f"({min(values):,.4g} to {max(values):,.4g})"
-        ratio = first / medians[name]
-        print(f"  {name:<32}{medians[name]:>12,.4g}  {spread:<24} ours/this {ratio:.3g}")
-    print("  " + ", ".join(f"{key} {value}" for key, value in machine().items()))
+        spread = f"({number(min(values))} to {number(max(values))})"
+        ratio = f"ours is {first / medians[name]:.3g} times it" if name in list(medians)[1:] else ""
+        print(f"  {name:<30}{number(medians[name]):>10}  {spread:<22}{ratio}", flush=True)
+    return {"title": title, "unit": unit, "figures": dict(figures)}
+
+
+def write_json(file: Path | None, reports: Sequence[dict[str, Any]]) -> None:
+    """Prints the machine, and writes it and the reports to a file, if there is to be one."""
+    print(", ".join(f"{key} {value}" for key, value in machine().items()))
     if file:
-        content = {"title": title, "unit": unit, "figures": figures, "machine": machine()}
-        file.write_text(json.dumps(content, indent=2) + "\n")
+        file.write_text(json.dumps({"machine": machine(), "reports": reports}, indent=2) + "\n")
+
+
+def number(value: float) -> str:
+    """To four digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

@@ -1,21 +1,74 @@
-"""The benchmarks run, and compare what they say they compare."""
+"""The benchmarks run, compare what they say they compare, and the results can be made piecemeal."""
 
 import json
+import subprocess
 import sys
 
 import pytest
 
-from benchmarks import data, loop
+from benchmarks import data, loop, networks, results, startup
+from tests.conftest import CONFIGS, ROOT
+
+BRIEF = {
+    data: [],
+    loop: ["--batches", "4", "--tutorial", "16"],
+    startup: [],
+    networks: [
+        *("--networks", "lenet", "resnet18", "vgg11", "densenet121", "--modes", "float32", "bf16"),
+        *("--image_size", "32", "--batch_size", "2", "--steps", "1"),
+    ],
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("benchmark", [data, loop], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("benchmark", BRIEF, ids=lambda module: module.__name__)
 def test_a_benchmark_reports(benchmark, data_root, tmp_path, monkeypatch, capsys):
-    arguments = ["--root", data_root, "--rounds", "1", "--json", str(tmp_path / "figures.json")]
-    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    monkeypatch.chdir(ROOT)
+    root = [] if benchmark is networks else ["--root", data_root]
+    arguments = [*root, "--rounds", "1", "--json", str(tmp_path / "figures.json")]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments, *BRIEF[benchmark]])
     benchmark.main()
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert len(figures["figures"]) >= 2
-    assert all(value > 0 for values in figures["figures"].values() for value in values)
-    assert figures["machine"]["torch"]
-    assert "ours/this" in capsys.readouterr().out
+    content = json.loads((tmp_path / "figures.json").read_text())
+    assert content["machine"]["torch"]
+    for report in content["reports"]:
+        assert all(value > 0 for values in report["figures"].values() for value in values)
+    if benchmark is networks:
+        compared = [report for report in content["reports"] if "torchvision" in report["figures"]]
+        assert len(compared) == 3 * 2 * 2
+    assert "times it" in capsys.readouterr().out
+
+
+def test_the_plan_names_every_config_and_one_seed_of_everything_first():
+    plan = list(results.plan(seeds=2))
+    names = [name for name, _, _ in plan]
+    assert {path.stem for path in CONFIGS} - {"quickstart"} <= set(names)
+    assert [seed for _, seed, _ in plan] == sorted(seed for _, seed, _ in plan)
+    assert len({(name, seed) for name, seed, _ in plan}) == len(plan)
+
+
+@pytest.mark.slow
+def test_results_come_in_pieces(data_root, tmp_path):
+    """At a small size, with a few batches: no time, then some; then nothing is left to do."""
+
+    def run(minutes):
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "benchmarks.results", "--out", str(tmp_path)),
+                *("--minutes", minutes, "--seeds", "1", "--only", "resnet18", "resnet18_mnist"),
+                *("--data.root", data_root, "--data.image_size", "32", "--data.batch_size", "8"),
+                *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"),
+                *("--trainer.limit_val_batches", "2", "--trainer.limit_test_batches", "2"),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=True,
+        )
+
+    assert "goes on next time" in run("0.01").stdout
+    run("3")
+    for name, dataset in (("resnet18", "FashionMNIST"), ("resnet18_mnist", "MNIST")):
+        found = json.loads((tmp_path / name / "1" / "results.json").read_text())
+        assert found["dataset"] == dataset
+    assert run("3").stdout == ""

@@ -1,0 +1,158 @@
+"""Training and inference speed and memory of every network, ours and torchvision's.
+
+    python -m benchmarks.networks [--networks resnet18 vgg16] [--image_size 224]
+        [--batch_size 128] [--modes float32 bf16 channels_last compile] [--rounds 5] [--json FILE]
+
+Steps on tensors that are on the device already, one channel, ten classes. `float32` is eager,
+contiguous and without TF32; each further mode is added to the one before. torchvision's network of
+the same name takes turns with ours. On a GPU `memory` is the most that training had allocated.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.report import number, report, write_json
+from models import alexnet, densenet, googlenet, lenet, nin, resnet, vgg
+
+OURS: dict[str, Callable[[], nn.Module]] = {
+    "lenet": lenet.LeNet5,
+    "alexnet": alexnet.AlexNet,
+    "vgg11": vgg.vgg11,
+    "vgg16": vgg.vgg16,
+    "nin": nin.NiN,
+    "googlenet": googlenet.GoogLeNet,
+    "resnet18": resnet.resnet18,
+    "resnet34": resnet.resnet34,
+    "resnet50": resnet.resnet50,
+    "resnet101": resnet.resnet101,
+    "densenet": densenet.DenseNet,
+    "densenet121": densenet.densenet121,
+}
+# Those that torchvision has just so, but for the first layer's channels.
+FIRST = {
+    **{name: ("features", 0) for name in ("vgg11", "vgg16")},
+    **{name: ("conv1",) for name in ("resnet18", "resnet34", "resnet50", "resnet101")},
+    "densenet121": ("features", "conv0"),
+}
+MODES = ("float32", "bf16", "channels_last", "compile")
+
+
+def torchvisions(name: str) -> nn.Module:
+    """Torchvision's network with one channel and ten classes."""
+    net = getattr(torchvision.models, name)(num_classes=10)
+    *path, last = FIRST[name]
+    parent = net.get_submodule(".".join(path))
+    first = parent[last] if isinstance(last, int) else getattr(parent, last)
+    options = {"stride": first.stride, "padding": first.padding, "bias": first.bias is not None}
+    replacement = nn.Conv2d(1, first.out_channels, first.kernel_size, **options)
+    if isinstance(last, int):
+        parent[last] = replacement
+    else:
+        setattr(parent, last, replacement)
+    return net
+
+
+class Speed:
+    """A network in one mode on the device, ready to be timed.
+
+    Args:
+        net: The network.
+        mode: One of `MODES`, with all before it.
+        shape: Of the images.
+    """
+
+    def __init__(self, net: nn.Module, mode: str, shape: tuple[int, int, int, int]) -> None:
+        level = MODES.index(mode)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        layout = torch.channels_last if level >= 2 else torch.contiguous_format
+        self.net = net.to(self.device, memory_format=layout)
+        if level >= 3:
+            self.net.compile()
+        self.autocast = level >= 1
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = level >= 1
+        self.images = torch.rand(shape, device=self.device).to(memory_format=layout)
+        self.labels = torch.randint(10, shape[:1], device=self.device)
+        self.optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
+
+    def train_step(self) -> None:
+        self.net.train()
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            output = self.net(self.images)
+            logits = output if isinstance(output, Tensor) else output[0]
+            loss = F.cross_entropy(logits, self.labels)
+        loss.backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def infer(self) -> None:
+        self.net.eval()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            self.net(self.images)
+
+    def images_per_second(self, step: Callable[[], None], steps: int) -> float:
+        self._wait()
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()
+        self._wait()
+        return steps * len(self.labels) / (time.perf_counter() - start)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="*", choices=OURS, default=list(OURS))
+    parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES))
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=10, help="of one timing")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    content = []
+    for name in args.networks:
+        size = 28 if name == "lenet" else args.image_size
+        shape = (args.batch_size, 1, size, size)
+        for mode in args.modes:
+            speeds = {"ours": Speed(OURS[name](), mode, shape)}
+            if name in FIRST:
+                speeds["torchvision"] = Speed(torchvisions(name), mode, shape)
+            for kind in ("train_step", "infer"):
+                for speed in speeds.values():  # warm up, and compile
+                    speed.images_per_second(getattr(speed, kind), 3)
+                rates: dict[str, list[float]] = {who: [] for who in speeds}
+                for _ in range(args.rounds):
+                    for who, speed in speeds.items():
+                        rate = speed.images_per_second(getattr(speed, kind), args.steps)
+                        rates[who].append(rate)
+                content.append(report(f"{name}, {mode}, {kind}", "images/s", rates))
+            if torch.cuda.is_available():
+                del speeds
+                memory = peak_memory(name, mode, shape)
+                content[-1]["memory_bytes"] = memory
+                print(f"  memory {number(memory / 2**20)} MiB")
+    write_json(args.json, content)
+
+
+def peak_memory(name: str, mode: str, shape: tuple[int, int, int, int]) -> int:
+    """The most that training ours alone allocates on the GPU."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    speed = Speed(OURS[name](), mode, shape)
+    speed.images_per_second(speed.train_step, 3)
+    return torch.cuda.max_memory_allocated()
+
+
+if __name__ == "__main__":
+    main()

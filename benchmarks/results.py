@@ -1,0 +1,85 @@
+"""Trains what the results table is made of, as much as fits into some time.
+
+    python -m benchmarks.results [--minutes 25] [--seeds 3] [--only lenet nin] [--KEY VALUE ...]
+
+One seed of everything comes before the second of anything. What is finished is skipped, what was
+stopped goes on; so the command can be given again and again until there is nothing left to do.
+Further options are `train.py`'s, for all runs. The table: `python compare.py results`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+NETWORKS = (
+    *("resnet18", "alexnet", "densenet", "vgg11", "nin", "googlenet"),
+    *("resnet34", "resnet50", "densenet121", "resnet101", "vgg16"),
+)
+FAMILIES = ("resnet18", "alexnet", "densenet", "vgg11", "nin", "googlenet")
+# Digits are not mirrored, as clothes are.
+ON_MNIST = (
+    "--data=datamodules.MNIST",
+    "--data.augment="
+    + json.dumps(
+        [
+            {"class_path": "datamodules.augmentation.RandomCrop", "init_args": {"padding": 2}},
+            {
+                "class_path": "kornia.augmentation.RandomErasing",
+                "init_args": {"p": 0.25, "scale": [0.02, 0.2]},
+            },
+        ]
+    ),
+)
+SIGMOID = ("--model.net.activation", "sigmoid")
+
+
+def plan(seeds: int) -> Iterator[tuple[str, int, list[str]]]:
+    """Name, seed and command line of each run, in their order."""
+    recipes: dict[str, list[str]] = {}
+    for config in ("lenet", "lenet_fashion"):
+        recipes[config] = ["--config", f"configs/{config}.yaml"]
+        recipes[f"{config}_sigmoid"] = [*recipes[config], *SIGMOID]
+    for network in NETWORKS:
+        recipes[network] = ["--config", f"configs/{network}.yaml"]
+    for network in FAMILIES:
+        recipes[f"{network}_mnist"] = [*recipes[network], *ON_MNIST]
+    for seed in range(1, seeds + 1):
+        for name, command in recipes.items():
+            yield name, seed, [*command, "--seed_everything", str(seed)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="names of runs, such as lenet resnet18_mnist")
+    args, options = parser.parse_known_args()
+    end = time.monotonic() + 60 * args.minutes
+    failed = False
+    for name, seed, command in plan(args.seeds):
+        folder = (args.out / name / str(seed)).resolve()
+        if (folder / "results.json").exists() or (args.only and name not in args.only):
+            continue
+        left = end - time.monotonic()
+        if left <= 0:
+            break
+        print(f"{name}, seed {seed}", flush=True)
+        train = [sys.executable, "train.py", *command, "--run_dir", str(folder), *options]
+        try:
+            subprocess.run(train, cwd=ROOT, timeout=left, check=True)
+        except subprocess.TimeoutExpired:
+            print(f"{name} goes on next time")
+        except subprocess.CalledProcessError as error:
+            print(f"{name} ended with status {error.returncode}", file=sys.stderr)
+            failed = True
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
