@@ -48,7 +48,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        if not (dist.is_available() and dist.is_initialized()):
+        is_alone = not (dist.is_available() and dist.is_initialized())
+        if is_alone or dist.get_rank() == 0:
+            read_checkpoint(Path(path))  # or it is said in a line what is wrong with it
+        if is_alone:
             return torch.load(path, map_location=map_location, weights_only=True)
         content = [Path(path).read_bytes() if dist.get_rank() == 0 else None]
         dist.broadcast_object_list(content)

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def load(
             f"the network of {path} was built by hand and is not written down in it: in Python, "
             "LitClassifier.load_from_checkpoint(path, net=...)."
         )
-    foreign = sorted({name for name in _names([of_net, of_data]) if not name.startswith(TRUSTED)})
+    foreign = sorted({name for name in _names([of_net, of_data]) if not _is_trusted(name)})
     if foreign and not trust_classes:
         raise UserError(
             f"{path} names {', '.join(foreign)}, which is neither of this project nor of torch, "
@@ -82,6 +83,14 @@ def _build_data(
 def _is_dataset(value: Any) -> bool:
     is_class = isinstance(value, type) and issubclass(value, InMemoryDataModule)
     return is_class and "name" in vars(value)
+
+
+def _is_trusted(name: str) -> bool:
+    # What it is in has to be a module: by way of what a module imports, everything can be named.
+    try:
+        return name.startswith(TRUSTED) and bool(find_spec(name.rpartition(".")[0]))
+    except ModuleNotFoundError:
+        return False
 
 
 def _names(value: Any) -> Iterator[str]:

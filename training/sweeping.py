@@ -86,7 +86,10 @@ class Sweep:
     def __init__(
         self, folder: Path, space: dict[str, BaseDistribution], arguments: list[str], seed: int = 0
     ) -> None:
-        TrainingCLI([*arguments, *as_arguments(first_values(space))])  # or nothing is written
+        # Fails here if it cannot be trained, before anything is written.
+        trainer = TrainingCLI([*arguments, *as_arguments(first_values(space))]).trainer
+        if trainer.world_size > 1:
+            raise UserError("the trials of a sweep train on one device: --trainer.devices 1.")
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock", timeout=0)
         try:

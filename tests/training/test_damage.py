@@ -99,6 +99,16 @@ def test_a_checkpoint_of_another_net_is_named(quickstart, stopped, monkeypatch):
     assert contents(stopped) == before
 
 
+def test_a_damaged_best_checkpoint_is_not_tested(quickstart, stopped):
+    flip_a_bit(stopped / "checkpoints" / "best.ckpt")
+    ended = quickstart(*ASTRAY)
+    assert ended.status == 2
+    assert ended.err.splitlines() == [
+        "error: run/checkpoints/best.ckpt is not a checkpoint, or a damaged one."
+    ]
+    assert not (stopped / "results.json").exists()
+
+
 def test_damaged_results_are_written_again(quickstart, stopped):
     whole = (stopped.parent / "results.json").read_text()
     (stopped / "results.json").write_text(whole[: len(whole) // 2])

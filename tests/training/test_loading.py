@@ -85,6 +85,7 @@ class Net(nn.Linear):
         {"net": {"class_path": "models.lenet.LeNet5"}, "schedule": "evil.Net"},
         {"net": {"class_path": "torch.nn.Sequential", "dict_kwargs": {"a": ["evil.Net"]}}},
         {"net": {"class_path": "torch.hub.load"}},
+        {"net": {"class_path": "datamodules.in_memory.os.system"}},
     ],
 )
 def test_a_class_from_elsewhere_is_not_even_imported(
