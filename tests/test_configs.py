@@ -12,7 +12,7 @@ def test_config_takes_a_step(train, config, data_root, tmp_path):
     ended = train(
         *("--config", config, "--run_dir", "run", "--trainer.max_epochs", "1"),
         *("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"),
-        *("--trainer.limit_test_batches", "1", "--data.batch_size", "8"),
+        *("--trainer.limit_test_batches", "1", "--data.batch_size", "4"),
     )
     assert (ended.status, ended.err) == (0, "")
     with open(tmp_path / "run" / "metrics.csv") as file:
