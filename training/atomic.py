@@ -26,6 +26,6 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the files that a killed process was about to rename, in `folder` and below."""
-    for path in folder.rglob(".*.tmp"):
+    """Removes the files that a killed process was about to rename."""
+    for path in folder.glob(".*.tmp"):
         path.unlink()

@@ -1,6 +1,7 @@
 """A network, and the data it was trained on, out of a checkpoint that may be anybody's."""
 
 import importlib
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,6 +75,8 @@ def _build_data(
         if dataset not in of_ours:
             raise UserError(f"there is no dataset {dataset}: {', '.join(sorted(of_ours))}.")
         data_class = of_ours[dataset]
+    if not (isinstance(data_class, type) and issubclass(data_class, InMemoryDataModule)):
+        raise UserError(f"{hyperparameters['_class_path']} is no data module.")
     options = {key: value for key, value in hyperparameters.items() if not key.startswith("_")}
     if root:
         options["root"] = root
@@ -86,18 +89,22 @@ def _is_dataset(value: Any) -> bool:
 
 
 def _is_trusted(name: str) -> bool:
-    # What it is in has to be a module: by way of what a module imports, everything can be named.
+    """Whether this is a class or a function that a trusted module itself defines."""
+    module, _, attribute = name.rpartition(".")
     try:
-        return name.startswith(TRUSTED) and bool(find_spec(name.rpartition(".")[0]))
-    except ModuleNotFoundError:
+        # What a module imports is not its own: by way of that, everything could be named.
+        if not name.startswith(TRUSTED) or not find_spec(module):
+            return False
+        found = getattr(importlib.import_module(module), attribute)
+        return f"{found.__module__}.{found.__qualname__}".startswith(TRUSTED)
+    except (ImportError, AttributeError):
         return False
 
 
 def _names(value: Any) -> Iterator[str]:
-    """What could be imported: every string of two or more names with dots between."""
+    """Every string that is more than a word: it could be imported, or parsed as YAML."""
     if isinstance(value, str):
-        parts = value.split(".")
-        if len(parts) > 1 and all(part.isidentifier() for part in parts):
+        if not re.fullmatch(r"[\w+-]*", value):
             yield value
     elif isinstance(value, dict):
         for item in value.values():

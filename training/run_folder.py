@@ -82,6 +82,7 @@ class RunFolder:
             lock = FileLock(self.path / ".lock", timeout=0)
             lock.acquire()
             remove_leftovers(self.path)
+            remove_leftovers(self.last.parent)
             return lock
         except Timeout as error:
             raise UserError(

@@ -86,6 +86,9 @@ class Net(nn.Linear):
         {"net": {"class_path": "torch.nn.Sequential", "dict_kwargs": {"a": ["evil.Net"]}}},
         {"net": {"class_path": "torch.hub.load"}},
         {"net": {"class_path": "datamodules.in_memory.os.system"}},
+        {"net": {"class_path": "torchvision.models._api.load_state_dict_from_url"}},
+        {"net": "class_path: evil.Net"},
+        {"optimizer": '{"class_path": "evil.Net"}'},
     ],
 )
 def test_a_class_from_elsewhere_is_not_even_imported(
