@@ -24,8 +24,10 @@ def main() -> None:
             raise UserError(f"{error.name} is missing: pip install -e '.[sweep]'.") from error
         folder = options.run_dir or Path("runs") / "sweep" / options.space.stem
         with Sweep(folder, read_space(options.space), arguments) as sweep:
+            if len(sweep.finished) < options.trials:
+                console.print(sweep.head(), soft_wrap=True)
             while len(sweep.finished) < options.trials:
-                console.print(sweep.describe(sweep.run_trial()))
+                console.print(sweep.describe(sweep.run_trial()), soft_wrap=True)
             best = sweep.best
         command = ["python", "train.py", *arguments, *as_arguments(best.params)]
         print_facts(

@@ -1,26 +1,39 @@
 """Trials of a sweep: each a run of its own, chosen and pruned by its validation accuracy."""
 
+import gc
+import math
+import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 import yaml
 from filelock import FileLock, Timeout
+from jsonargparse import get_loader
 from lightning.pytorch import Callback, LightningModule, Trainer
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
 )
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from datamodules import DatasetError
 from training.cli import TrainingCLI
-from training.errors import UserError
+from training.errors import UserError, warn
 
+OUTCOMES = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 INSTEAD_OF = "instead_of"  # user attribute: the number of the killed trial that goes on in this one
 FOLDER = "folder"  # user attribute: and its folder
+RECIPE = "recipe"  # user attribute of the study: what its trials have in common
+NOT_VARIED = ("config", "run_dir", "help", "print_config")
+WIDTH = 9  # of a column, at least: four significant digits and an exponent
 
 
 def read_space(path: Path) -> dict[str, BaseDistribution]:
@@ -34,8 +47,8 @@ def read_space(path: Path) -> dict[str, BaseDistribution]:
         UserError: If it cannot be read, or makes no sense.
     """
     try:
-        space = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        space = get_loader("yaml")(path.read_text())  # which takes 1e-4 for a number, as in configs
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"cannot read the space {path}: {error}.") from error
     if not isinstance(space, dict) or not space:
         raise UserError(f"the space {path} names no keys: 'model.optimizer.lr: {{low: ...}}'.")
@@ -43,30 +56,47 @@ def read_space(path: Path) -> dict[str, BaseDistribution]:
 
 
 def _distribution(key: str, values: Any) -> BaseDistribution:
+    if key in NOT_VARIED:
+        raise UserError(f"the space names {key}, which is the same for all trials.")
     try:
-        match values:
-            case {"choices": list() as choices, **rest} if choices and not rest:
-                return CategoricalDistribution(choices)
-            case {"low": int(), "high": int()}:
-                return IntDistribution(**values)
-            case {"low": float() | int(), "high": float() | int()}:
-                return FloatDistribution(**values)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the space of {key}: {error}.") from error
+        with warnings.catch_warnings():
+            # Optuna would go on with other values than these.
+            warnings.simplefilter("error", UserWarning)
+            match values:
+                case {"choices": list() as choices, **rest} if choices and not rest:
+                    return CategoricalDistribution(choices)
+                case {"low": bool()} | {"high": bool()}:
+                    pass
+                case {"low": int(), "high": int()}:
+                    return IntDistribution(**values)
+                case {"low": float() | int() as low, "high": float() | int() as high} if (
+                    math.isfinite(low) and math.isfinite(high)
+                ):
+                    return FloatDistribution(**values)
+    except (TypeError, ValueError, UserWarning) as error:
+        raise UserError(f"the space of {key}: {error}") from error
     raise UserError(f"the space of {key} has to be {{low, high[, log or step]}} or {{choices}}.")
 
 
 def as_arguments(values: dict[str, Any]) -> list[str]:
     """Values of a trial as a command line has them."""
-    return [word for key, value in values.items() for word in (f"--{key}", str(value))]
+    return [
+        word
+        for key, value in values.items()
+        for word in (f"--{key}", "null" if value is None else str(value))
+    ]
 
 
-def first_values(space: dict[str, BaseDistribution]) -> dict[str, Any]:
-    """One point of the space, to see whether it can be trained at all."""
-    return {
-        key: values.choices[0] if isinstance(values, CategoricalDistribution) else values.low
-        for key, values in space.items()
+def points_to_check(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
+    """As few points as have every choice and both ends of every range among them."""
+    values = {
+        key: among.choices
+        if isinstance(among, CategoricalDistribution)
+        else (among.low, among.high)
+        for key, among in space.items()
     }
+    count = max(map(len, values.values()))
+    return [{key: of[point % len(of)] for key, of in values.items()} for point in range(count)]
 
 
 class Sweep:
@@ -79,37 +109,43 @@ class Sweep:
         seed: Of the choice of trials.
 
     Raises:
-        UserError: If the first values of the space cannot be trained, or another process sweeps
-            in the folder.
+        UserError: If a value of the space cannot be trained, if the folder has another sweep in
+            it or cannot be written, or if another process sweeps in it.
     """
 
     def __init__(
         self, folder: Path, space: dict[str, BaseDistribution], arguments: list[str], seed: int = 0
     ) -> None:
-        # Fails here if it cannot be trained, before anything is written.
-        trainer = TrainingCLI([*arguments, *as_arguments(first_values(space))]).trainer
-        if trainer.world_size > 1:
+        # Fails here if a value cannot be trained, before anything is written.
+        built = [TrainingCLI([*arguments, *as_arguments(p)]) for p in points_to_check(space)]
+        if built[0].trainer.world_size > 1:
             raise UserError("the trials of a sweep train on one device: --trainer.devices 1.")
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / ".lock", timeout=0)
+        if not built[0].trainer.limit_val_batches:
+            raise UserError("trials are compared on validation images: not without them.")
+        recipe = {
+            "config": built[0].config_text,
+            "space": {key: distribution_to_json(values) for key, values in space.items()},
+        }
+        del built
+        self.folder = folder
+        self.space = space
+        self.arguments = arguments
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(folder / ".lock", timeout=0)
             self._lock.acquire()
         except Timeout as error:
             raise UserError(f"another process sweeps in {folder}.") from error
-        self.folder = folder
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space = space
-        self.arguments = arguments
-        self.study = optuna.create_study(
-            storage=f"sqlite:///{folder}/sweep.db",
-            study_name="sweep",
-            direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
-            load_if_exists=True,
-        )
-        self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(self.study.trials))
-        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
-            self._go_on_with(trial)
+        except OSError as error:
+            raise UserError(f"cannot write {folder}: {error}. Name another --run_dir.") from error
+        try:
+            self.study = self._open_study(recipe)
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(self.study.trials))
+            for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+                self._go_on_with(trial)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> "Sweep":
         return self
@@ -120,19 +156,34 @@ class Sweep:
     @property
     def finished(self) -> list[FrozenTrial]:
         """The trials that count: complete, pruned or failed, and not killed."""
-        killed = {trial.user_attrs.get(INSTEAD_OF) for trial in self.study.trials}
         trials = self.study.get_trials(states=STATES)
-        return [trial for trial in trials if trial.number not in killed]
+        return [trial for trial in trials if trial.number not in self._continued()]
 
     def run_trial(self) -> FrozenTrial:
-        """Trains the next trial to its end, to its pruning or to its failure."""
+        """Trains the next trial to its end, to its pruning or to its failure.
+
+        Raises:
+            UserError, DatasetError, OSError: If no other trial would fare better, for example on a
+                full disk. The trial goes on at the next start.
+        """
+        gc.collect()  # or the GPU's memory still holds the trial before, which is in cycles
         trial = self.study.ask(self.space)
         try:
             value = self._train(trial)
         except optuna.TrialPruned:
             return self.study.tell(trial, state=TrialState.PRUNED)
-        except UserError as error:  # it diverged, or these values do not go together
-            trial.set_user_attr("error", str(error))
+        except (DatasetError, OSError):
+            raise
+        except Exception as error:  # it diverged, or these values do not go together
+            # torch reports a full disk as a RuntimeError on top of the file's own error.
+            causes = (error.__cause__, getattr(error.__cause__, "__context__", None))
+            if any(isinstance(cause, OSError) for cause in causes):
+                raise
+            if not isinstance(error, UserError | torch.OutOfMemoryError):
+                traceback.print_exc()  # a bug, if only with these values
+            message = str(error) or type(error).__name__
+            warn(f"trial {self.folder_of(trial).name} has failed: {message}")
+            trial.set_user_attr("error", message)
             return self.study.tell(trial, state=TrialState.FAIL)
         return self.study.tell(trial, value)
 
@@ -147,18 +198,22 @@ class Sweep:
             raise UserError(f"none of the {len(self.finished)} trials was completed.")
         return self.study.best_trial
 
+    def head(self) -> str:
+        """The names above what `describe` returns."""
+        names = (f"{name:>{width}}" for name, width in self._columns().values())
+        return "  ".join([f"{'trial':>5}", f"{'val acc':>7}", f"{'best':>7}", *names])
+
     def describe(self, trial: FrozenTrial) -> str:
-        """A line: number, validation accuracy or what became of it, and the values."""
-        outcome = trial.state.name.lower()
-        if trial.state == TrialState.COMPLETE:
-            outcome = f"{trial.value:.2%}{' best' if trial.number == self.best.number else ''}"
+        """A line: folder, accuracy or what became of it, the best until now, and the values."""
+        is_complete = trial.state == TrialState.COMPLETE
+        outcome = f"{trial.value:.2%}" if is_complete else OUTCOMES[trial.state]
+        completed = self.study.get_trials(states=(TrialState.COMPLETE,))
+        best = f"{self.best.value:.2%}" if completed else ""
         values = (
-            f"{key.rpartition('.')[2]} {value:.4g}"
-            if isinstance(value, float)
-            else f"{key.rpartition('.')[2]} {value}"
-            for key, value in trial.params.items()
+            f"{_shown(trial.params[key]):>{width}}" for key, (_, width) in self._columns().items()
         )
-        return f"{self.folder_of(trial).name:>5}  {outcome:<12}  {', '.join(values)}"
+        name = self.folder_of(trial).name
+        return "  ".join([f"{name:>5}", f"{outcome:>7}", f"{best:>7}", *values])
 
     def folder_of(self, trial: FrozenTrial | Trial) -> Path:
         return self.folder / str(trial.user_attrs.get(FOLDER, trial.number))
@@ -176,14 +231,56 @@ class Sweep:
         cli.trainer.callbacks.insert(0, ReportAndPrune(trial))
         with cli.open_run():
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from)
+        if cli.keeper.best_score is None:
+            raise UserError("it ended before its first validation.")
         return cli.keeper.best_score[0]
+
+    def _open_study(self, recipe: dict[str, Any]) -> optuna.Study:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        file = self.folder / "sweep.db"
+        try:
+            study = optuna.create_study(
+                storage=f"sqlite:///{file}",
+                study_name="sweep",
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+                load_if_exists=True,
+            )
+        except SQLAlchemyError as error:
+            raise UserError(f"{file} is damaged, or not a sweep's.") from error
+        if study.user_attrs.get(RECIPE, recipe) != recipe:
+            raise UserError(
+                f"the sweep in {self.folder} is of another config or another space. Give its own "
+                "command to go on with it, or name another --run_dir."
+            )
+        study.set_user_attr(RECIPE, recipe)
+        return study
 
     def _go_on_with(self, killed: FrozenTrial) -> None:
         """Puts a trial that was killed first in the queue, with its values and its folder."""
-        folder = killed.user_attrs.get(FOLDER, killed.number)
-        attributes = {FOLDER: folder, INSTEAD_OF: killed.number}
-        self.study.enqueue_trial(killed.params, user_attrs=attributes)
+        if killed.number not in self._continued():  # by a start that was killed in the next line
+            folder = killed.user_attrs.get(FOLDER, killed.number)
+            attributes = {FOLDER: folder, INSTEAD_OF: killed.number}
+            self.study.enqueue_trial(killed.params, user_attrs=attributes)
         self.study.tell(killed.number, state=TrialState.FAIL)
+
+    def _continued(self) -> set[int | None]:
+        """Numbers of the killed trials that another one stands for."""
+        return {trial.user_attrs.get(INSTEAD_OF) for trial in self.study.trials}
+
+    def _columns(self) -> dict[str, tuple[str, int]]:
+        """The heading of each key and its width."""
+        columns = {}
+        for key, values in self.space.items():
+            name = key.rpartition(".")[2]
+            choices = values.choices if isinstance(values, CategoricalDistribution) else ()
+            least = 0 if choices else WIDTH
+            columns[key] = name, max(least, len(name), *(len(_shown(value)) for value in choices))
+        return columns
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 class ReportAndPrune(Callback):
@@ -193,7 +290,8 @@ class ReportAndPrune(Callback):
         self.trial = trial
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        accuracy = trainer.callback_metrics["val/acc"].item()
-        self.trial.report(accuracy, trainer.current_epoch)
+        if "val/acc" not in trainer.callback_metrics:  # no validation yet
+            return
+        self.trial.report(trainer.callback_metrics["val/acc"].item(), trainer.current_epoch)
         if self.trial.should_prune():
             raise optuna.TrialPruned
