@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from training.comparison import group, terminal_table, write_tables
+from comparison.figures import write_figures
+from comparison.finished_runs import read_runs
+from comparison.recipes import group
+from comparison.tables import terminal_table, write_tables
 from training.console import console
 from training.errors import UserError, one_line_errors, raising
-from training.figures import write_figures
-from training.finished_runs import read_runs
 from training.scripts import OneLineParser
 
 

@@ -4,11 +4,12 @@ import json
 
 import torch
 
+from inference.evaluation import compute_metrics
+from inference.loading import load
+from inference.logits import compute_logits
 from training.console import print_facts, print_table
 from training.errors import one_line_errors
-from training.evaluation import compute_metrics, draw_confusion_matrix
-from training.inference import compute_logits
-from training.loading import load
+from training.pictures import draw_confusion_matrix
 from training.scripts import ScriptParser, best_device, output_file
 
 

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from inference.loading import load
+from inference.onnx import CHECKED, export_onnx
 from training.checkpoints import read_checkpoint
 from training.console import print_facts
 from training.errors import one_line_errors
-from training.loading import load
-from training.onnx import CHECKED, export_onnx
 from training.results import commit
 from training.scripts import ScriptParser, output_file
 

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
+from inference.images import find_files
+from inference.loading import load
+from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, predict, write_csv
 from training.console import console
 from training.errors import UserError, one_line_errors
-from training.images import find_files
-from training.loading import load
-from training.predictions import SHEET, draw_sheet, from_files, from_test_set, predict, write_csv
 from training.scripts import ScriptParser, best_device
 
 

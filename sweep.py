@@ -19,7 +19,8 @@ def main() -> None:
         parser.add_argument("--run_dir", type=Path, help="default: runs/sweep/<name of the space>")
         options, arguments = parser.parse_known_args()
         try:
-            from training.sweeping import Sweep, as_arguments, read_space
+            from training.spaces import as_arguments, read_space
+            from training.sweeping import Sweep
         except ModuleNotFoundError as error:
             raise UserError(f"{error.name} is missing: pip install -e '.[sweep]'.") from error
         folder = options.run_dir or Path("runs") / "sweep" / options.space.stem

@@ -7,7 +7,6 @@ and 224. The peer is `torchvision.datasets.FashionMNIST` with the same transform
 with no workers, with two and with one a core. They take turns; ratios are of the medians.
 """
 
-import argparse
 import gzip
 import os
 import tempfile
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from benchmarks.report import report, write_json
+from benchmarks.report import benchmark_parser, report, write_json
 from datamodules import FashionMNIST
 from datamodules.augmentation import RandomCrop
 
@@ -67,10 +66,7 @@ def images_per_second(batches: Iterable[Tensor], most: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser = benchmark_parser(__doc__)
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     workers = sorted({0, 2, os.cpu_count() or 2})

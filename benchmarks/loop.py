@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from benchmarks.data import extract
-from benchmarks.report import report, write_json
+from benchmarks.report import benchmark_parser, report, write_json
 from training.cli import TrainingCLI
 
 
@@ -117,15 +117,12 @@ def tutorial_loop(args: argparse.Namespace, batch_size: int, folder: Path) -> fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path("data"))
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--config", default="configs/lenet_fashion.yaml")
     parser.add_argument("--image_size", type=int, default=28)
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--batches", type=int, default=0, help="of an epoch; 0 for all of it")
     parser.add_argument("--tutorial", type=int, nargs="*", default=[], help="its batch sizes")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sys.argv = sys.argv[:1]
     fit_loop(args), bare_loop(args)  # warm up

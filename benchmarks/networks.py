@@ -8,17 +8,15 @@ contiguous and without TF32; each further mode is added to the one before. torch
 the same name takes turns with ours. On a GPU `memory` is the most that training had allocated.
 """
 
-import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.report import number, report, write_json
+from benchmarks.report import benchmark_parser, number, report, write_json
 from models import alexnet, densenet, googlenet, lenet, nin, resnet, vgg
 
 OURS: dict[str, Callable[[], nn.Module]] = {
@@ -111,14 +109,12 @@ class Speed:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--networks", nargs="*", choices=OURS, default=list(OURS))
     parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES))
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10, help="of one timing")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     content = []
     for name in args.networks:

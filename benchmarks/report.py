@@ -1,5 +1,6 @@
 """How every benchmark reports: medians with their spread, side by side, and the machine."""
 
+import argparse
 import json
 import os
 import platform
@@ -10,6 +11,15 @@ from typing import Any
 
 import lightning
 import torch
+
+
+def benchmark_parser(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the datasets")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    return parser
 
 
 def machine() -> dict[str, str | int]:

@@ -6,7 +6,6 @@ Whole processes, started in turns: `train.py` until its first step is done, `imp
 lightning.pytorch` and `train.py --help`. Ratios are of the medians.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from benchmarks.report import report, write_json
+from benchmarks.report import benchmark_parser, report, write_json
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,10 +49,7 @@ def first_step(root: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser = benchmark_parser(__doc__)
     args = parser.parse_args()
     root = args.root.resolve()
     seconds: dict[str, list[float]] = {"first step": [], "imports": [], "--help": []}

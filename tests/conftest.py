@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,16 @@ class Finished(NamedTuple):
     status: int
     out: str
     err: str
+
+
+def assert_one_line(ended: Finished, named: Sequence[str]) -> None:
+    """What every wrong use ends with: status 2 and a line on stderr that names the thing."""
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    for word in named:
+        assert word in ended.err
+    assert "Traceback" not in ended.err
+    assert ended.out == ""
 
 
 @pytest.fixture

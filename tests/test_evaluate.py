@@ -9,9 +9,10 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from datamodules import Digits
 from evaluate import main
-from training.evaluation import compute_metrics
-from training.inference import compute_logits
-from training.loading import load
+from inference.evaluation import compute_metrics
+from inference.loading import load
+from inference.logits import compute_logits
+from tests.conftest import assert_one_line
 
 
 def test_the_figures_are_those_of_the_run(run_script, digits_run, tmp_path):
@@ -93,8 +94,4 @@ def test_a_wrong_use_gets_one_line(run_script, digits_run, monkeypatch, argument
     best, results = digits_run / "checkpoints" / "best.ckpt", digits_run / "results.json"
     words = [argument.format(best=best, results=results) for argument in arguments]
     ended = run_script(main, *words)
-    assert ended.status == 2
-    assert len(ended.err.splitlines()) == 1
-    for word in named:
-        assert word in ended.err
-    assert ended.out == ""
+    assert_one_line(ended, named)

@@ -10,12 +10,13 @@ import torch
 
 from datamodules import Digits
 from export import main
+from inference.loading import load
+from inference.logits import compute_logits
+from inference.onnx import export_onnx
 from lit_modules import LitClassifier, LitGoogLeNet
 from models import alexnet, densenet, googlenet, nin, resnet, vgg
+from tests.conftest import assert_one_line
 from training.errors import UserError
-from training.inference import compute_logits
-from training.loading import load
-from training.onnx import export_onnx
 
 NETWORKS = {  # one of each family, at a size it takes that is not the dataset's own
     "AlexNet": (alexnet.AlexNet, 67),
@@ -71,7 +72,7 @@ def test_every_family_can_be_exported(tmp_path, name):
 def test_a_file_that_differs_is_not_kept(digits_run, tmp_path, monkeypatch):
     classifier, data = load(digits_run / "checkpoints" / "best.ckpt")
     data.setup("test")
-    monkeypatch.setattr("training.onnx.compute_logits", lambda *args: compute_logits(*args) * 1.01)
+    monkeypatch.setattr("inference.onnx.compute_logits", lambda *args: compute_logits(*args) * 1.01)
     with pytest.raises(UserError, match="differs from PyTorch"):
         export_onnx(classifier, data, tmp_path / "net.onnx", {})
     assert not list(tmp_path.iterdir())
@@ -88,8 +89,5 @@ def test_a_file_that_differs_is_not_kept(digits_run, tmp_path, monkeypatch):
 def test_a_wrong_use_gets_one_line(run_script, digits_run, tmp_path, arguments, named):
     best = digits_run / "checkpoints" / "best.ckpt"
     ended = run_script(main, *(argument.format(best=best) for argument in arguments))
-    assert ended.status == 2
-    assert len(ended.err.splitlines()) == 1
-    for word in named:
-        assert word in ended.err
+    assert_one_line(ended, named)
     assert not list(tmp_path.iterdir())

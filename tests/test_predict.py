@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from datamodules import MNIST, Digits
+from inference.images import ImageError, read_image
 from predict import main
-from training.images import ImageError, read_image
+from tests.conftest import assert_one_line
 
 
 @pytest.fixture
@@ -140,9 +141,9 @@ def test_blank_images_are_no_trouble(tmp_path):
 
 def test_a_folder_of_many_images_needs_little_memory(run_script, best, tmp_path, monkeypatch):
     sizes = []
-    monkeypatch.setattr("training.predictions.BATCH", 16)
+    monkeypatch.setattr("inference.predictions.BATCH", 16)
     monkeypatch.setattr(
-        "training.predictions.compute_logits",
+        "inference.predictions.compute_logits",
         lambda classifier, data, images: sizes.append(len(images)) or torch.zeros(len(images), 10),
     )
     folder = tmp_path / "many"
@@ -166,10 +167,7 @@ def test_a_folder_of_many_images_needs_little_memory(run_script, best, tmp_path,
 )
 def test_a_wrong_use_gets_one_line(run_script, best, tmp_path, arguments, named):
     ended = run_script(main, *(argument.format(best=best) for argument in arguments))
-    assert ended.status == 2
-    assert len(ended.err.splitlines()) == 1
-    for word in named:
-        assert word in ended.err
+    assert_one_line(ended, named)
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from optuna.trial import TrialState
 
 from sweep import main
-from tests.conftest import QUICKSTART, ROOT
+from tests.conftest import QUICKSTART, ROOT, assert_one_line
 from tests.running import run
 
 SPACE = """
@@ -205,10 +205,7 @@ def test_hopeless_trials_are_given_up(sweep, tmp_path):
 )
 def test_a_wrong_space_gets_one_line_before_anything_is_written(sweep, tmp_path, space, named):
     ended = sweep(2, space=space)
-    assert ended.status == 2
-    assert len(ended.err.splitlines()) == 1
-    for word in named:
-        assert word in ended.err
+    assert_one_line(ended, named)
     assert not (tmp_path / "sweep").exists()
 
 

@@ -7,21 +7,23 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
 from torchvision.utils import make_grid
 
-from datamodules import InMemoryDataModule
-from training.evaluation import draw_class_accuracies, draw_confusion_matrix
-from training.mistakes import ConfidentMistakes, Mistakes
+from training.mistakes import ConfidentMistakes
+from training.pictures import (
+    draw_class_accuracies,
+    draw_confusion_matrix,
+    draw_mistakes,
+    first_filters,
+    visible,
+)
 from training.results import Stopwatch, peak_memory_bytes
 
 SHOWN = 32  # images of a batch, mistakes
-FILTER_PIXELS = 48
 THRESHOLDS = 101  # of a precision-recall curve
 LAYOUT = {
     "learning curves": {
@@ -84,7 +86,7 @@ class Dashboard(Callback):
             return
         writer = _writer(trainer)
         if writer is not None:
-            images = _visible(batch[0][:SHOWN], trainer.datamodule)
+            images = visible(batch[0][:SHOWN], trainer.datamodule)
             writer.add_image("train/augmented", make_grid(images, nrow=8, padding=1), 0)
             _add_graph(writer, pl_module.net, batch[0][:1])
 
@@ -97,7 +99,7 @@ class Dashboard(Callback):
         memory = peak_memory_bytes(trainer.strategy.root_device) / 2**30
         writer.add_scalar("performance/images_per_second", speed, step)
         writer.add_scalar("performance/peak_memory_gib", memory, step)
-        if self._is_due(trainer) and (filters := _first_filters(pl_module.net)) is not None:
+        if self._is_due(trainer) and (filters := first_filters(pl_module.net)) is not None:
             writer.add_image("net/first_layer", filters, step)
 
     def on_validation_batch_end(
@@ -114,25 +116,14 @@ class Dashboard(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._is_due(trainer):
-            self._draw(trainer, "val")
+            self._draw(trainer, "test" if trainer.testing else "val")
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Tensor,
-        batch: tuple[Tensor, Tensor],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._update(outputs, *batch)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer, "test")
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
     def _is_due(self, trainer: Trainer) -> bool:
         epoch = trainer.current_epoch + 1
-        return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        return trainer.testing or epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
 
     def _update(self, logits: Tensor, images: Tensor, labels: Tensor) -> None:
         if len(labels):
@@ -156,7 +147,7 @@ class Dashboard(Callback):
         for name, figure in (
             ("confusion_matrix", draw_confusion_matrix(confusion, classes)),
             ("accuracy_by_class", draw_class_accuracies(confusion, classes)),
-            ("confident_mistakes", _draw_mistakes(mistakes, trainer.datamodule)),
+            ("confident_mistakes", draw_mistakes(mistakes, trainer.datamodule)),
         ):
             writer.add_figure(f"{stage}/{name}", figure, step)
         for index, name in enumerate(classes):
@@ -171,28 +162,12 @@ def _writer(trainer: Trainer) -> SummaryWriter | None:
     return loggers[0].experiment if loggers else None
 
 
-def _visible(images: Tensor, data: InMemoryDataModule) -> Tensor:
-    """Prepared images (N, C, H, W) as they were before they were normalised, one channel."""
-    return (images[:, :1].float() * data.std + data.mean).clamp(0, 1).cpu()
-
-
 def _add_graph(writer: SummaryWriter, net: nn.Module, images: Tensor) -> None:
     # Of a copy, in eval mode: tracing leaves traces, and draws from the generator in training.
     net = copy.deepcopy(net).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         writer.add_graph(net, images.to(next(net.parameters()).dtype))
-
-
-def _first_filters(net: nn.Module) -> Tensor | None:
-    """The kernels of the first convolution as one image, each from black to white, enlarged."""
-    convolution = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
-    if convolution is None or max(convolution.kernel_size) == 1:
-        return None
-    kernels = convolution.weight.detach().float().mean(1, keepdim=True).cpu()
-    scale = max(1, FILTER_PIXELS // kernels.shape[-1])
-    kernels = F.interpolate(kernels, scale_factor=scale, mode="nearest")
-    return make_grid(kernels, nrow=8, padding=4, pad_value=1, normalize=True, scale_each=True)
 
 
 def _add_curve(writer: SummaryWriter, tag: str, counts: Tensor, step: int) -> None:
@@ -206,26 +181,3 @@ def _add_curve(writer: SummaryWriter, tag: str, counts: Tensor, step: int) -> No
         global_step=step,
         num_thresholds=THRESHOLDS,
     )
-
-
-def _draw_mistakes(mistakes: Mistakes, data: InMemoryDataModule) -> Figure:
-    """The images, each under what the network took it for and what it is."""
-    number = max(1, len(mistakes.images))
-    columns, rows = min(8, number), -(-number // 8)
-    figure = Figure(figsize=(1.3 * columns, 1.6 * rows))
-    # One pair of axes for all: one for each image takes five times as long to draw.
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.axis("off")
-    if not len(mistakes.images):
-        axes.text(0.5, 0.5, "no mistakes", ha="center", va="center")
-        return figure
-    images = _visible(mistakes.images, data).numpy()
-    told = zip(mistakes.confidences, mistakes.predicted, mistakes.actual, strict=True)
-    for index, (confidence, predicted, actual) in enumerate(told):
-        row, column = divmod(index, columns)
-        box = (column + 0.04, column + 0.96, row + 0.98, row + 0.24)
-        axes.imshow(images[index, 0], "gray", vmin=0, vmax=1, extent=box, aspect="auto")
-        text = f"{data.classes[predicted]} {confidence:.0%}\nis {data.classes[actual]}"
-        axes.text(column + 0.5, row + 0.22, text, ha="center", va="bottom", fontsize=9)
-    axes.set(xlim=(0, columns), ylim=(rows, 0))
-    return figure

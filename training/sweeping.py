@@ -1,23 +1,17 @@
 """Trials of a sweep: each a run of its own, chosen and pruned by its validation accuracy."""
 
 import gc
-import math
 import traceback
-import warnings
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
-import yaml
 from filelock import FileLock, Timeout
-from jsonargparse import get_loader
 from lightning.pytorch import Callback, LightningModule, Trainer
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
     distribution_to_json,
 )
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -26,77 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from datamodules import DatasetError
 from training.cli import TrainingCLI
 from training.errors import UserError, warn
+from training.spaces import as_arguments, points_to_check
 
 OUTCOMES = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 INSTEAD_OF = "instead_of"  # user attribute: the number of the killed trial that goes on in this one
 FOLDER = "folder"  # user attribute: and its folder
 RECIPE = "recipe"  # user attribute of the study: what its trials have in common
-NOT_VARIED = ("config", "run_dir", "help", "print_config")
 WIDTH = 9  # of a column, at least: four significant digits and an exponent
-
-
-def read_space(path: Path) -> dict[str, BaseDistribution]:
-    """Reads which keys are varied over which values.
-
-    Args:
-        path: A YAML file of dotted keys with `{low: 1, high: 9}`, of integers or not, with `log:
-            true` or `step: 2`, or with `{choices: [a, b]}`.
-
-    Raises:
-        UserError: If it cannot be read, or makes no sense.
-    """
-    try:
-        space = get_loader("yaml")(path.read_text())  # which takes 1e-4 for a number, as in configs
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read the space {path}: {error}.") from error
-    if not isinstance(space, dict) or not space:
-        raise UserError(f"the space {path} names no keys: 'model.optimizer.lr: {{low: ...}}'.")
-    return {key: _distribution(key, values) for key, values in space.items()}
-
-
-def _distribution(key: str, values: Any) -> BaseDistribution:
-    if key in NOT_VARIED:
-        raise UserError(f"the space names {key}, which is the same for all trials.")
-    try:
-        with warnings.catch_warnings():
-            # Optuna would go on with other values than these.
-            warnings.simplefilter("error", UserWarning)
-            match values:
-                case {"choices": list() as choices, **rest} if choices and not rest:
-                    return CategoricalDistribution(choices)
-                case {"low": bool()} | {"high": bool()}:
-                    pass
-                case {"low": int(), "high": int()}:
-                    return IntDistribution(**values)
-                case {"low": float() | int() as low, "high": float() | int() as high} if (
-                    math.isfinite(low) and math.isfinite(high)
-                ):
-                    return FloatDistribution(**values)
-    except (TypeError, ValueError, UserWarning) as error:
-        raise UserError(f"the space of {key}: {error}") from error
-    raise UserError(f"the space of {key} has to be {{low, high[, log or step]}} or {{choices}}.")
-
-
-def as_arguments(values: dict[str, Any]) -> list[str]:
-    """Values of a trial as a command line has them."""
-    return [
-        word
-        for key, value in values.items()
-        for word in (f"--{key}", "null" if value is None else str(value))
-    ]
-
-
-def points_to_check(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
-    """As few points as have every choice and both ends of every range among them."""
-    values = {
-        key: among.choices
-        if isinstance(among, CategoricalDistribution)
-        else (among.low, among.high)
-        for key, among in space.items()
-    }
-    count = max(map(len, values.values()))
-    return [{key: of[point % len(of)] for key, of in values.items()} for point in range(count)]
 
 
 class Sweep:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules import InMemoryDataModule
+from inference.logits import compute_logits
 from lit_modules import LitClassifier
 from training.atomic import write_atomically
 from training.errors import UserError
-from training.inference import compute_logits
 
 CHECKED = 256  # test images
 TOLERANCE = 1e-4  # largest difference in a probability

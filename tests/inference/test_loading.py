@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from inference.loading import load
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
 from training.checkpoints import read_checkpoint
 from training.errors import UserError
-from training.loading import load
 
 
 class Payload:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import (
@@ -55,53 +54,3 @@ def compute_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) ->
         },
         "confusion_matrix": confusion.tolist(),
     }
-
-
-def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure:
-    """A heat map of counts (num_classes, num_classes): rows are true, columns are predicted.
-
-    Shades are shares of a row, so that rare classes count as much as frequent ones.
-    """
-    figure = Figure(figsize=(7, 6.4), layout="constrained")
-    axes = figure.subplots()
-    shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
-    axes.imshow(
-        shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1
-    )  # the root shows single mistakes
-    positions = range(len(classes))
-    axes.set_xticks(
-        positions, classes, rotation=45 if max(map(len, classes)) > 2 else 0, ha="center"
-    )
-    axes.set_yticks(positions, classes)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    for row in positions:
-        for column in positions:
-            if count := int(confusion[row, column]):
-                color = "white" if shares[row, column] > 0.3 else "black"
-                axes.text(column, row, count, ha="center", va="center", color=color, fontsize=9)
-    return figure
-
-
-def draw_class_accuracies(confusion: Tensor, classes: tuple[str, ...]) -> Figure:
-    """A bar for each class: the share of its images that are recognised."""
-    figure = Figure(figsize=(6, 0.4 * len(classes) + 0.8), layout="constrained")
-    axes = figure.subplots()
-    shares = (confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
-    axes.barh(classes, shares, color="tab:blue", height=0.7)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.set_xticks([])
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    for row, share in enumerate(shares):
-        inside = share > 0.5
-        axes.text(
-            *(share + (-0.01 if inside else 0.01), row, f"{share:.1%}"),
-            va="center",
-            ha="right" if inside else "left",
-            color="white" if inside else "black",
-        )
-    return figure

@@ -11,12 +11,12 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules import InMemoryDataModule
+from inference.images import ImageError, Inversion, read_image
+from inference.logits import compute_logits
 from lit_modules import LitClassifier
 from training.atomic import write_atomically
 from training.console import console
 from training.errors import warn
-from training.images import ImageError, Inversion, read_image
-from training.inference import compute_logits
 
 BATCH = 256  # files read at a time
 EXAMPLES = 10  # of the test set

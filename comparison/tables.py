@@ -1,0 +1,128 @@
+"""A comparison as tables: for a terminal, for a page, for a program."""
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from comparison.recipes import Recipe
+from training.atomic import write_atomically
+
+
+def terminal_table(recipes: Iterable[Recipe]) -> Table:
+    """The columns that fit a terminal of 80 columns, under a line for each dataset."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), collapse_padding=True)
+    table.add_column("", overflow="fold")
+    head = ("params\n(M)", "MACs\n(M)", "\nepochs", "\nseeds", "test acc.\n(%)", "\ntime")
+    for name in (*head, "images\n/s"):
+        justify = "left" if "acc" in name else "right"  # a single seed has no deviation
+        table.add_column(name, justify=justify, no_wrap=True)
+    dataset = None
+    for recipe in recipes:
+        if recipe.dataset != dataset:
+            if dataset:
+                table.add_row("")
+            dataset = recipe.dataset
+            table.add_row(f"[bold]{escape(dataset)}[/bold]")
+        table.add_row(
+            escape(recipe.name),
+            three_digits(recipe.mean("parameters") / 1e6),
+            three_digits(recipe.mean("macs") / 1e6),
+            f"{recipe.mean('epochs'):.0f}",
+            str(len(recipe.runs)),
+            _percent(recipe, "test_accuracy"),
+            _duration(recipe.mean("train_seconds")),
+            three_digits(recipe.mean("images_per_second")),
+        )
+    return table
+
+
+def write_tables(folder: Path, recipes: Sequence[Recipe]) -> list[str]:
+    """Writes the tables for people and for programs, and returns the names of the files."""
+    write_atomically(folder / "results.md", lambda path: write_markdown(path, recipes))
+    write_atomically(folder / "results.csv", lambda path: write_csv(path, recipes))
+    return ["results.md", "results.csv"]
+
+
+def write_markdown(path: Path, recipes: Iterable[Recipe]) -> None:
+    """Writes all columns as a table in Markdown."""
+    rows = [
+        {
+            "dataset": recipe.dataset,
+            "recipe": recipe.name,
+            "network": recipe.net,
+            "image size": f"{recipe.mean('image_size'):.0f}",
+            "parameters (M)": three_digits(recipe.mean("parameters") / 1e6),
+            "MACs (M)": three_digits(recipe.mean("macs") / 1e6),
+            "epochs": f"{recipe.mean('epochs'):.0f}",
+            "seeds": str(len(recipe.runs)),
+            "val accuracy (%)": _percent(recipe, "val_accuracy"),
+            "test accuracy (%)": _percent(recipe, "test_accuracy"),
+            "test loss": f"{recipe.mean('test_loss'):.4f}",
+            "training time": _duration(recipe.mean("train_seconds")),
+            "images/s": three_digits(recipe.mean("images_per_second")),
+            "peak memory (GiB)": three_digits(recipe.mean("peak_memory_bytes") / 2**30),
+            "precision": recipe.told("precision"),
+            "device": _devices(recipe),
+            "commit": re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}", r"\1", recipe.told("commit")),
+        }
+        for recipe in recipes
+    ]
+    texts = ("dataset", "recipe", "network", "precision", "device", "commit")
+    lines = [list(rows[0]), ["---" if key in texts else "---:" for key in rows[0]]]
+    lines += [[cell.replace("|", "\\|") for cell in row.values()] for row in rows]
+    note = "Mean ± sample standard deviation over the seeds; other columns are means."
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    path.write_text(f"{text}\n\n{note}\n", encoding="utf-8")
+
+
+def write_csv(path: Path, recipes: Iterable[Recipe]) -> None:
+    """Writes a row for each recipe with plain numbers: fractions, seconds, bytes."""
+    counts = ("image_size", "parameters", "macs", "epochs", "world_size")
+    measures = (
+        *("val_accuracy", "test_accuracy", "test_loss"),
+        *("train_seconds", "images_per_second", "peak_memory_bytes"),
+    )
+    rows = [
+        {"recipe": recipe.name}
+        | {field: recipe.told(field) for field in ("config", "net", "dataset")}
+        | {field: f"{recipe.mean(field):.15g}" for field in counts}
+        | {"seeds": " ".join(str(run.results["seed"]) for run in recipe.runs)}
+        | {
+            f"{field}_{name}": value
+            for field in measures
+            for name, value in (("mean", recipe.mean(field)), ("std", recipe.std(field)))
+        }
+        | {field: recipe.told(field) for field in ("precision", "device", "commit")}
+        for recipe in recipes
+    ]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def three_digits(value: float) -> str:
+    """A number to three significant digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _percent(recipe: Recipe, field: str) -> str:
+    mean, std = recipe.mean(field), recipe.std(field)
+    if mean is None:
+        return "–"  # noqa: RUF001
+    return f"{mean:.2%}".rstrip("%") + (f" ± {100 * std:.2f}" if std is not None else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _devices(recipe: Recipe) -> str:
+    processes = int(recipe.mean("world_size"))
+    return f"{processes} x {recipe.told('device')}" if processes > 1 else recipe.told("device")

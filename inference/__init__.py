@@ -1,0 +1,1 @@
+"""Networks asked about images: out of a checkpoint, about files, as ONNX."""

@@ -1,0 +1,100 @@
+"""Pictures of what a network has learnt and where it errs."""
+
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.utils import make_grid
+
+from datamodules import InMemoryDataModule
+from training.mistakes import Mistakes
+
+FILTER_PIXELS = 48
+
+
+def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure:
+    """A heat map of counts (num_classes, num_classes): rows are true, columns are predicted.
+
+    Shades are shares of a row, so that rare classes count as much as frequent ones.
+    """
+    figure = Figure(figsize=(7, 6.4), layout="constrained")
+    axes = figure.subplots()
+    shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
+    axes.imshow(
+        shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1
+    )  # the root shows single mistakes
+    positions = range(len(classes))
+    axes.set_xticks(
+        positions, classes, rotation=45 if max(map(len, classes)) > 2 else 0, ha="center"
+    )
+    axes.set_yticks(positions, classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    for row in positions:
+        for column in positions:
+            if count := int(confusion[row, column]):
+                color = "white" if shares[row, column] > 0.3 else "black"
+                axes.text(column, row, count, ha="center", va="center", color=color, fontsize=9)
+    return figure
+
+
+def draw_class_accuracies(confusion: Tensor, classes: tuple[str, ...]) -> Figure:
+    """A bar for each class: the share of its images that are recognised."""
+    figure = Figure(figsize=(6, 0.4 * len(classes) + 0.8), layout="constrained")
+    axes = figure.subplots()
+    shares = (confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
+    axes.barh(classes, shares, color="tab:blue", height=0.7)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xticks([])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    for row, share in enumerate(shares):
+        inside = share > 0.5
+        axes.text(
+            *(share + (-0.01 if inside else 0.01), row, f"{share:.1%}"),
+            va="center",
+            ha="right" if inside else "left",
+            color="white" if inside else "black",
+        )
+    return figure
+
+
+def draw_mistakes(mistakes: Mistakes, data: InMemoryDataModule) -> Figure:
+    """The images, each under what the network took it for and what it is."""
+    number = max(1, len(mistakes.images))
+    columns, rows = min(8, number), -(-number // 8)
+    figure = Figure(figsize=(1.3 * columns, 1.6 * rows))
+    # One pair of axes for all: one for each image takes five times as long to draw.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    if not len(mistakes.images):
+        axes.text(0.5, 0.5, "no mistakes", ha="center", va="center")
+        return figure
+    images = visible(mistakes.images, data).numpy()
+    told = zip(mistakes.confidences, mistakes.predicted, mistakes.actual, strict=True)
+    for index, (confidence, predicted, actual) in enumerate(told):
+        row, column = divmod(index, columns)
+        box = (column + 0.04, column + 0.96, row + 0.98, row + 0.24)
+        axes.imshow(images[index, 0], "gray", vmin=0, vmax=1, extent=box, aspect="auto")
+        text = f"{data.classes[predicted]} {confidence:.0%}\nis {data.classes[actual]}"
+        axes.text(column + 0.5, row + 0.22, text, ha="center", va="bottom", fontsize=9)
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
+    return figure
+
+
+def visible(images: Tensor, data: InMemoryDataModule) -> Tensor:
+    """Prepared images (N, C, H, W) as they were before they were normalised, one channel."""
+    return (images[:, :1].float() * data.std + data.mean).clamp(0, 1).cpu()
+
+
+def first_filters(net: nn.Module) -> Tensor | None:
+    """The kernels of the first convolution as one image, each from black to white, enlarged."""
+    convolution = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
+    if convolution is None or max(convolution.kernel_size) == 1:
+        return None
+    kernels = convolution.weight.detach().float().mean(1, keepdim=True).cpu()
+    scale = max(1, FILTER_PIXELS // kernels.shape[-1])
+    kernels = F.interpolate(kernels, scale_factor=scale, mode="nearest")
+    return make_grid(kernels, nrow=8, padding=4, pad_value=1, normalize=True, scale_each=True)
