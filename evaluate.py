@@ -10,19 +10,15 @@ from inference.logits import compute_logits
 from training.console import print_facts, print_table
 from training.errors import one_line_errors
 from training.pictures import draw_confusion_matrix
-from training.scripts import ScriptParser, best_device, output_file
+from training.scripts import ScriptParser, best_device, output_file, picture_file
 
 
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser("Measures a network on its test set, exactly, on one device.")
         parser.add_argument("--data", metavar="NAME", help="another dataset, such as FashionMNIST")
-        parser.add_argument(
-            "--json", type=output_file, metavar="FILE", help="where to write the figures"
-        )
-        parser.add_argument(
-            "--figure", type=output_file, metavar="FILE", help="and the confusion matrix"
-        )
+        parser.add_argument("--json", type=output_file, help="file to write the figures to")
+        parser.add_argument("--figure", type=picture_file, help="file to draw the confusion in")
         options = parser.parse_args()
         classifier, data = load(
             options.checkpoint, options.data, options.root, options.trust_classes

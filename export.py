@@ -1,12 +1,9 @@
 """Makes an ONNX file of a network: python export.py runs/lenet/1/checkpoints/best.ckpt."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from inference.loading import load
-from inference.onnx import CHECKED, export_onnx
-from training.checkpoints import read_checkpoint
+from inference.onnx import CHECKED, export_onnx, measured
 from training.console import print_facts
 from training.errors import one_line_errors
 from training.results import commit
@@ -31,7 +28,7 @@ def main() -> None:
             "dataset": data.name,
             "classes": list(data.classes),
             "commit": commit() or "unknown",
-            **accuracies(options.checkpoint),
+            **measured(options.checkpoint),
         }
         difference = export_onnx(classifier, data, options.out, metadata)
         print_facts(
@@ -43,16 +40,6 @@ def main() -> None:
                 "file": f"{options.out}, {options.out.stat().st_size / 1e6:.1f} MB",
             }
         )
-
-
-def accuracies(checkpoint: Path) -> dict[str, Any]:
-    """What the run has measured: on the validation set, and on the test set if it is finished."""
-    keeper = read_checkpoint(checkpoint).get("callbacks", {}).get("BestAndLast", {})
-    found = {"val_accuracy": keeper["best_score"][0]} if keeper.get("best_score") else {}
-    results = checkpoint.parent.parent / "results.json"
-    if checkpoint.name == "best.ckpt" and results.exists():
-        found["test_accuracy"] = json.loads(results.read_text())["test_accuracy"]
-    return found
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ from inference.loading import load
 from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, predict, write_csv
 from training.console import console
 from training.errors import UserError, one_line_errors
-from training.scripts import ScriptParser, best_device
+from training.scripts import ScriptParser, best_device, output_folder
 
 
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser("Asks a network about images, or about ten of its test set.")
         parser.add_argument("images", nargs="*", type=Path, help="image files, or folders of them")
-        parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR")
+        parser.add_argument("--out", type=output_folder, default=Path("predictions"), metavar="DIR")
         parser.add_argument("--top_k", type=int, default=3, help="classes to name for each image")
         parser.add_argument(
             "--invert",

@@ -26,9 +26,10 @@ def main() -> None:
         folder = options.run_dir or Path("runs") / "sweep" / options.space.stem
         with Sweep(folder, read_space(options.space), arguments) as sweep:
             if len(sweep.finished) < options.trials:
-                console.print(sweep.head(), soft_wrap=True)
+                console.print(sweep.head(), soft_wrap=True, markup=False)
             while len(sweep.finished) < options.trials:
-                console.print(sweep.describe(sweep.run_trial()), soft_wrap=True)
+                line = sweep.describe(sweep.run_trial())
+                console.print(line, soft_wrap=True, markup=False)
             best = sweep.best
         command = ["python", "train.py", *arguments, *as_arguments(best.params)]
         print_facts(

@@ -114,8 +114,8 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         raise UnusableRun("damaged: config.yaml is not YAML") from error
     if not isinstance(config, dict):
         raise UnusableRun("damaged: config.yaml is empty or cut off")
-    if isinstance(data := config.get("data"), dict):
-        data.get("init_args", {}).pop("root", None)  # where a machine has the files
+    if isinstance(data := config.get("data"), dict) and isinstance(data.get("init_args"), dict):
+        data["init_args"].pop("root", None)  # where a machine has the files
     return {key: value for key, value in config.items() if key != "seed_everything"}
 
 

@@ -6,6 +6,8 @@ from torch import Tensor
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
 
+BATCH = 128  # images on the device at a time
+
 
 @torch.no_grad()
 def compute_logits(classifier: LitClassifier, data: InMemoryDataModule, images: Tensor) -> Tensor:
@@ -15,7 +17,6 @@ def compute_logits(classifier: LitClassifier, data: InMemoryDataModule, images: 
         images uint8 (N, 1, H, W) of the dataset's native size -> float (N, num_classes) on the CPU
     """
     device = next(classifier.parameters()).device
-    # No more at a time than in training, where they are known to fit.
-    batches = images.split(data.batch_size)
+    batches = images.split(BATCH)
     prepared = (data.preparation(batch.to(device).float() / 255) for batch in batches)
     return torch.cat([classifier(batch).cpu() for batch in prepared])

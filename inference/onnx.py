@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from datamodules import InMemoryDataModule
 from inference.logits import compute_logits
 from lit_modules import LitClassifier
 from training.atomic import write_atomically
+from training.checkpoints import read_checkpoint
 from training.errors import UserError
 
 CHECKED = 256  # test images
@@ -95,6 +97,20 @@ def export_onnx(
         )
     write_atomically(path, lambda beside: beside.write_bytes(model.SerializeToString()))
     return difference
+
+
+def measured(checkpoint: Path) -> dict[str, Any]:
+    """What the run says of this epoch: its accuracies, and by which commit it was trained."""
+    content = read_checkpoint(checkpoint)
+    keeper = content.get("callbacks", {}).get("BestAndLast", {})
+    if not keeper.get("best_score") or keeper["best_epoch"] != content["epoch"]:
+        return {}  # it is not the best epoch, which alone was measured for good
+    found = {"val_accuracy": keeper["best_score"][0]}
+    with suppress(OSError, ValueError, KeyError):
+        results = json.loads((checkpoint.parent.parent / "results.json").read_text())
+        if results["best_epoch"] == content["epoch"]:
+            found |= {key: results[key] for key in ("test_accuracy", "commit")}
+    return found
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:

@@ -84,6 +84,7 @@ def test_every_image_counts_once_whatever_the_batch(digits_run):
         (["nowhere.ckpt"], ["nowhere.ckpt"]),
         (["{best}", "--data", "CIFAR"], ["CIFAR", "FashionMNIST"]),
         (["{best}", "--dta", "MNIST"], ["--dta", "--help"]),
+        (["{best}", "--figure", "confusion.foo"], ["confusion.foo", ".png"]),
         (["{best}", "--json", "no/such/folder/file"], ["no/such/folder/file"]),
         (["{best}", "--data", "MNIST", "--data.root", "nowhere"], ["nowhere", "gz"]),
         (["{results}"], ["results.json", "not a checkpoint"]),

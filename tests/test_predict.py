@@ -162,11 +162,15 @@ def test_a_folder_of_many_images_needs_little_memory(run_script, best, tmp_path,
         ([], ["checkpoint", "--help"]),
         (["{best}", "nowhere.png"], ["nowhere.png"]),
         (["{best}", "--top_k", "11"], ["--top_k", "10"]),
+        (["{best}", "--out", "{best}"], ["best.ckpt", "folder"]),
+        (["{run}"], ["is a folder", "best.ckpt"]),
         (["{best}", "--invert", "perhaps"], ["perhaps", "auto"]),
     ],
 )
 def test_a_wrong_use_gets_one_line(run_script, best, tmp_path, arguments, named):
-    ended = run_script(main, *(argument.format(best=best) for argument in arguments))
+    ended = run_script(
+        main, *(argument.format(best=best, run=best.parent.parent) for argument in arguments)
+    )
     assert_one_line(ended, named)
     assert not list(tmp_path.iterdir())
 

@@ -149,6 +149,21 @@ def test_adamw_keeps_its_own_weight_decay(quickstart, tmp_path):
     assert config["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.01
 
 
+def test_the_last_best_mark_is_the_best_epoch(quickstart, tmp_path):
+    """Also where epochs with the same accuracy are told apart by their loss."""
+    ended = quickstart("--trainer.max_epochs", "10")
+    marked = [int(line.split("/")[0]) for line in ended.out.splitlines() if line.endswith("best")]
+    assert (
+        marked[-1] == json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"] + 1
+    )
+
+
+def test_brackets_in_a_path_are_no_markup(quickstart, tmp_path):
+    ended = quickstart("--run_dir", "[bold]/[x]")
+    assert ended.status == 0
+    assert "run     [bold]/[x]" in ended.out
+
+
 def test_each_start_gets_a_fresh_folder(train, tmp_path):
     for _ in range(2):
         train("--config", QUICKSTART, "--trainer.max_epochs", "1")
@@ -174,6 +189,13 @@ WRONG_USES = {
     "learning rate out of range": (["--model.optimizer.lr", "-1"], ["learning rate", "-1"]),
     "warm-up out of range": (["--model.schedule.warmup", "2"], ["warmup", "[0, 1)"]),
     "steps instead of epochs": (["--trainer.max_steps", "9"], ["max_steps", "trainer.max_epochs"]),
+    "time instead of epochs": (["--trainer.max_time", "00:00:00:01"], ["max_time", "max_epochs"]),
+    "no run at all": (["--trainer.fast_dev_run", "true"], ["fast_dev_run", "max_epochs 1"]),
+    "no epochs": (["--trainer.max_epochs", "0"], ["max_epochs", "at least 1", "0"]),
+    "endless epochs": (["--trainer.max_epochs", "-1"], ["max_epochs", "at least 1", "-1"]),
+    "nothing to test on": (["--trainer.limit_test_batches", "0"], ["limit_test_batches 0"]),
+    "no steps to log": (["--trainer.log_every_n_steps", "0"], ["log_every_n_steps", "at least 1"]),
+    "another way to start": (["--trainer.strategy", "ddp_spawn"], ["ddp_spawn", "ddp"]),
     "epochs out of range": (["--trainer.max_epochs", "-5"], ["max_epochs", "-5"]),
     "class that is not there": (["--model.net", "models.lenet.LeNet6"], ["LeNet6", "net"]),
     "module that is not there": (["--model.net", "nowhere.Net"], ["nowhere", "net"]),

@@ -15,14 +15,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         write(Path(name))
         with open(name, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)  # the rename too survives a power cut
     os.close(folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # it cannot be read without being set
+    os.umask(mask)
+    return mask
 
 
 def remove_leftovers(folder: Path) -> None:

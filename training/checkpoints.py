@@ -1,7 +1,6 @@
 """Checkpoint files that a reader never sees half of, and which of them a run keeps."""
 
 import io
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -79,7 +78,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}.") from error
-    except (PermissionError, IsADirectoryError) as error:
+    except IsADirectoryError as error:
+        raise UserError(
+            f"{path} is a folder: name a checkpoint, such as {path}/checkpoints/best.ckpt."
+        ) from error
+    except PermissionError as error:
         raise UserError(f"cannot read the checkpoint: {error}.") from error
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -179,7 +182,8 @@ class BestAndLast(Checkpoint):
         # The best first: a run that is killed in between does this epoch again, with the same end.
         trainer.save_checkpoint(self.run.best)
         if trainer.is_global_zero:
-            write_atomically(self.run.last, lambda beside: _link(self.run.best, beside))
+            # Not a link: damage to the one must not be damage to the other.
+            write_atomically(self.run.last, lambda beside: shutil.copyfile(self.run.best, beside))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -192,12 +196,3 @@ class BestAndLast(Checkpoint):
         self.best_score = state_dict["best_score"]
         self.best_epoch = state_dict["best_epoch"]
         self._stopped_early = state_dict["stopped_early"]
-
-
-def _link(source: Path, target: Path) -> None:
-    """Makes `target` the same file as `source`, or a copy where the file system has no links."""
-    target.unlink()
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

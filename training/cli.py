@@ -20,7 +20,7 @@ from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoin
 from training.console import EpochLines, silence_what_no_user_can_act_on
 from training.dashboard import Dashboard
 from training.divergence import StopWhenDiverged
-from training.errors import UserError, raising
+from training.errors import UserError, raising, warn
 from training.inspection import check_network, count_macs, count_parameters
 from training.loggers import RunCSV, RunTensorBoard
 from training.processes import (
@@ -33,6 +33,7 @@ from training.processes import (
 from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
+from training.trainer_options import check_trainer_options
 
 ALSO_COMPARED = ("seed_everything", "trainer.max_epochs", "trainer.precision")
 SHAPES = ("channels", "num_classes")  # what the data decide
@@ -108,11 +109,7 @@ class TrainingCLI(LightningCLI):
         self.run = RunFolder(self.config.pop("run_dir"), name)
         self.shows_dashboard = self.config.pop("dashboard")
         trainer = self.config.trainer
-        if trainer.max_steps not in (None, -1):
-            raise UserError(
-                "trainer.max_steps would end an epoch half-way, and a run can only go on from the "
-                "end of one. Set trainer.max_epochs, and trainer.limit_train_batches for parts."
-            )
+        check_trainer_options(trainer)
         if trainer.precision is None:
             on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
             bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -183,14 +180,24 @@ class TrainingCLI(LightningCLI):
         with ExitStack() as at_the_end:
 
             def take() -> dict[str, Any]:
-                decision = {"is_finished": self.run.is_finished(), "resume_from": None, "step": 0}
-                if not decision["is_finished"]:
+                checkpoint, step = None, 0
+                if not self.run.is_finished():
                     lock = self.run.take()
                     at_the_end.callback(lock.release)
-                    checkpoint, decision["step"] = find_checkpoint(self.run, self.model)
-                    decision["resume_from"] = str(checkpoint) if checkpoint else None
+                    checkpoint, step = find_checkpoint(self.run, self.model)
+                is_finished = self.run.is_finished()  # another process may just have done it
+                if is_finished or checkpoint:
+                    self.run.check_recipe(self.config_text)
+                if not is_finished:
+                    if self.run.results.exists():
+                        warn(f"{self.run.results} is damaged: it is written again.")
                     self.run.write_config(self.config_text)
-                return decision | {"path": str(self.run.path)}
+                return {
+                    "path": str(self.run.path),
+                    "is_finished": is_finished,
+                    "resume_from": str(checkpoint) if checkpoint else None,
+                    "step": step,
+                }
 
             decision = first_process_decides(self.trainer, take)
             self.run.path = Path(decision["path"])

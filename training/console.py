@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -34,7 +35,7 @@ def print_facts(facts: dict[str, str]) -> None:
     """Prints names and values in two columns."""
     width = max(map(len, facts)) + 2
     for name, value in facts.items():
-        console.print(f"[bold]{name:<{width}}[/bold]{value}", soft_wrap=True)
+        console.print(f"[bold]{name:<{width}}[/bold]{escape(value)}", soft_wrap=True)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -55,7 +56,7 @@ class EpochLines(ProgressBar):
         self._bar: Progress | None = None
         self._enabled = True
         self._epoch_start = self._drawn = 0.0
-        self._best = -1.0
+        self._best: list[float] = []  # val/acc and minus val/loss, as `BestAndLast` compares them
 
     def disable(self) -> None:  # Lightning calls it on all processes but the first
         self._enabled = False
@@ -105,8 +106,9 @@ class EpochLines(ProgressBar):
             loss, accuracy = metrics.get(f"{stage}/loss"), metrics.get(f"{stage}/acc")
             figures += f"{loss:>11.4f}{accuracy:>9.2%}" if loss is not None else " " * 20
         figures += f"{time.perf_counter() - self._epoch_start:>9.1f}"
-        if metrics.get("val/acc", -1.0) > self._best:
-            self._best = metrics["val/acc"]
+        score = [metrics["val/acc"], -metrics["val/loss"]] if "val/acc" in metrics else []
+        if score > self._best:
+            self._best = score
             figures += "  [green]best[/green]"
         console.print(figures)
 

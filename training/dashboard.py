@@ -13,6 +13,7 @@ from torch.utils.tensorboard.summary import hparams
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
 from torchvision.utils import make_grid
 
+from training.errors import warn
 from training.mistakes import ConfidentMistakes
 from training.pictures import (
     draw_class_accuracies,
@@ -164,10 +165,13 @@ def _writer(trainer: Trainer) -> SummaryWriter | None:
 
 def _add_graph(writer: SummaryWriter, net: nn.Module, images: Tensor) -> None:
     # Of a copy, in eval mode: tracing leaves traces, and draws from the generator in training.
-    net = copy.deepcopy(net).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        writer.add_graph(net, images.to(next(net.parameters()).dtype))
+    try:
+        net = copy.deepcopy(net).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            writer.add_graph(net, images.to(next(net.parameters()).dtype))
+    except Exception as error:  # a picture less is no reason not to train
+        warn(f"TensorBoard shows no graph: {type(error).__name__} {error}")
 
 
 def _add_curve(writer: SummaryWriter, tag: str, counts: Tensor, step: int) -> None:

@@ -72,7 +72,7 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
             "See data.channels and the network's in_channels."
         )
     raise UserError(
-        f"{name} cannot take images of {image_size} x {image_size}: the smallest it can is "
-        f"{smallest} x {smallest}. Set --data.image_size {smallest}"
+        f"{name} cannot take images of {image_size} x {image_size}, but of {smallest} x {smallest}"
+        f"{' and more' if image_size < smallest else ''}. Set --data.image_size {smallest}"
         + (" or more." if image_size < smallest else ".")
     )

@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from training.atomic import write_atomically
+from training.errors import warn
 from training.run_folder import RunFolder
 
 
@@ -82,9 +83,13 @@ class RunCSV(Logger):
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Takes up the rows of a killed run that come before `step`."""
-        if self.run.metrics.exists():
+        if step == 0 or not self.run.metrics.exists():
+            return
+        try:
             with open(self.run.metrics, newline="") as file:
                 for row in csv.DictReader(file):
                     if int(row["step"]) < step:
                         values = {k: float(v) for k, v in row.items() if k != "step" and v}
                         self.rows[int(row["step"])] = {"step": int(row["step"]), **values}
+        except (ValueError, TypeError, KeyError, csv.Error):
+            warn(f"{self.run.metrics} is damaged: what can be read of it is kept.")

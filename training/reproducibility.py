@@ -1,6 +1,7 @@
 """Randomness that is a function of (seed, epoch, rank) and of nothing that happened before."""
 
 import os
+import random
 
 import numpy as np
 import torch
@@ -17,4 +18,7 @@ class EpochSeed(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         source = np.random.SeedSequence((seed, trainer.current_epoch, trainer.global_rank))
-        torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
+        number = int(source.generate_state(1, np.uint64)[0])
+        torch.manual_seed(number)
+        np.random.seed(number % 2**32)  # for augmentation of the user's own
+        random.seed(number)

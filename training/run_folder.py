@@ -2,11 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from training.atomic import remove_leftovers, write_atomically
-from training.errors import UserError, warn
+from training.errors import UserError
+
+ROOT = "data.init_args.root"
+TRAINER_RECIPE = (  # the other options say how it is trained, not what comes of it
+    *("trainer.max_epochs", "trainer.precision", "trainer.limit_train_batches"),
+    *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch", "trainer.callbacks"),
+    *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val"),
+    *("trainer.gradient_clip_algorithm", "trainer.reload_dataloaders_every_n_epochs"),
+)
 
 
 class RunFolder:
@@ -57,10 +67,7 @@ class RunFolder:
             return False
         try:
             json.loads(self.results.read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except ValueError:
-            warn(f"{self.results} is damaged: it is written again, from the checkpoints.")
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return False
         except OSError as error:
             raise UserError(f"cannot read the run folder: {error}.") from error
@@ -91,6 +98,28 @@ class RunFolder:
         except OSError as error:
             raise _cannot_write(error) from error
 
+    def check_recipe(self, config: str) -> None:
+        """Makes sure that a run goes on with what it was started with.
+
+        How it is trained may change: devices, logging, where the datasets are.
+
+        Raises:
+            UserError: If the recipe in `config.yaml` is another, with the first key that differs.
+        """
+        try:
+            before, now = (
+                _recipe(yaml.safe_load(text)) for text in (self.config.read_text(), config)
+            )
+        except (OSError, ValueError, AttributeError, yaml.YAMLError):
+            return  # nothing to compare with: the checkpoint's network was compared
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                name = key.replace("init_args.", "").replace(".class_path", "")
+                raise UserError(
+                    f"the run in {self.path} was started with {name} {before.get(key)}, not "
+                    f"{now.get(key)}. Give the values it was started with, or another --run_dir."
+                )
+
     def write_config(self, config: str) -> None:
         """Writes `config.yaml`.
 
@@ -112,6 +141,25 @@ class RunFolder:
                 return parent / str(number)
             except FileExistsError:
                 number += 1
+
+
+def _recipe(config: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a config, dotted, that make a difference to the result."""
+    found: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, item)
+        else:
+            found[prefix] = value
+
+    walk("", config)
+    return {
+        key: value
+        for key, value in found.items()
+        if key != ROOT and (not key.startswith("trainer.") or key in TRAINER_RECIPE)
+    }
 
 
 def _cannot_write(error: OSError) -> UserError:

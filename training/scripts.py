@@ -9,6 +9,8 @@ import torch
 
 from training.errors import UserError
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
+
 
 class OneLineParser(ArgumentParser):
     """Command line whose wrong use is a `UserError`."""
@@ -39,6 +41,22 @@ def output_file(text: str) -> Path:
     path = Path(text)
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ArgumentTypeError(f"cannot write {path}")
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """Type of an option that names a folder to write to."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise ArgumentTypeError(f"{path} is no folder")
+    return path
+
+
+def picture_file(text: str) -> Path:
+    """Type of an option that names a picture to draw."""
+    path = output_file(text)
+    if path.suffix.lower() not in PICTURES:
+        raise ArgumentTypeError(f"a picture ends in {', '.join(PICTURES)}, not {path}")
     return path
 
 

@@ -2,14 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor, nn
-
-import training.checkpoints
 
 
 class Dying(Callback):
@@ -33,7 +32,7 @@ class Dying(Callback):
         if self.is_time("writing", trainer):
             torch.save = self.write_a_part
         if self.is_time("best but not last", trainer):
-            training.checkpoints._link = lambda *_: self.act()
+            shutil.copyfile = lambda *_: self.act()
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if batch_idx == 3:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from tests.conftest import QUICKSTART
+from tests.conftest import QUICKSTART, assert_one_line
 from tests.running import TRAIN, run, train_quickly
 from tests.training.test_survival import assert_same_end
 
@@ -109,14 +109,55 @@ def test_a_damaged_best_checkpoint_is_not_tested(quickstart, stopped):
     assert not (stopped / "results.json").exists()
 
 
+def test_the_best_is_there_also_if_it_is_the_last(quickstart, tmp_path):
+    quickstart("--trainer.max_epochs", "2")
+    results = tmp_path / "run" / "results.json"
+    assert json.loads(results.read_text())["best_epoch"] == 1
+    results.unlink()
+    flip_a_bit(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    ended = quickstart("--trainer.max_epochs", "2")
+    assert ended.status == 0
+    assert "Going on from run/checkpoints/best.ckpt, after epoch 2" in ended.err
+
+
+def test_damaged_metrics_do_not_keep_a_run_from_going_on(quickstart, stopped):
+    whole = (stopped / "metrics.csv").read_text()
+    (stopped / "metrics.csv").write_text(whole + "19,not a number\n")
+    ended = quickstart(*ASTRAY)
+    assert ended.status == 0
+    assert "metrics.csv is damaged" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--model.optimizer.lr", "0.5"], ["model.optimizer.lr 0.004", "0.5", "--run_dir"]),
+        (["--seed_everything", "7"], ["seed_everything 1", "7"]),
+        (["--data.batch_size", "32"], ["data.batch_size 64", "32"]),
+        (["--trainer.max_epochs", "9"], ["trainer.max_epochs 3", "9"]),
+    ],
+)
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_run_does_not_go_on_with_another_recipe(quickstart, stopped, options, named, is_finished):
+    if is_finished:
+        shutil.copy(stopped.parent / "results.json", stopped)
+    before = contents(stopped)
+    ended = quickstart(*ASTRAY, *options)
+    assert_one_line(ended, named)
+    assert contents(stopped) == before
+
+
+def test_how_it_is_trained_may_change(quickstart, stopped):
+    ended = quickstart(*ASTRAY, "--trainer.log_every_n_steps", "7", "--dashboard", "false")
+    assert (ended.status, ended.err) == (0, "")
+
+
 def test_damaged_results_are_written_again(quickstart, stopped):
     whole = (stopped.parent / "results.json").read_text()
     (stopped / "results.json").write_text(whole[: len(whole) // 2])
     ended = quickstart(*ASTRAY)
     assert ended.status == 0
-    assert ended.err.splitlines() == [
-        "warning: run/results.json is damaged: it is written again, from the checkpoints."
-    ]
+    assert ended.err.splitlines() == ["warning: run/results.json is damaged: it is written again."]
     assert json.loads((stopped / "results.json").read_text()) | {"peak_memory_bytes": 0} == (
         json.loads(whole) | {"peak_memory_bytes": 0}
     )
@@ -142,7 +183,7 @@ def test_a_folder_that_cannot_be_written_gets_one_line(train, tmp_path, folder):
 def test_a_full_disk_loses_nothing(tmp_path):
     """A disk with room for one checkpoint: the second does not fit; on a larger one it goes on."""
     arguments = ("--config", QUICKSTART, "--trainer.max_epochs", "3", "--run_dir", "run")
-    mount = 'mkdir disk && mount -t tmpfs -o size=1m none disk && cd disk && "$@"; status=$?; '
+    mount = 'mkdir disk && mount -t tmpfs -o size=2m none disk && cd disk && "$@"; status=$?; '
     small_disk = ("unshare", "--map-root-user", "--mount", "sh", "-c")
     if subprocess.run([*small_disk, "mount -t tmpfs none /mnt"], capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a small disk")
