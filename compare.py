@@ -21,7 +21,7 @@ def main() -> None:
             default=[Path("runs")],
             help="run folders, or folders of them; default: runs",
         )
-        parser.add_argument("--out", type=Path, default=Path("comparison"), metavar="DIR")
+        parser.add_argument("--out", type=Path, default=Path("runs/comparison"), metavar="DIR")
         options = parser.parse_args()
         runs, left_out = read_runs(options.runs)
         recipes, repeated = group(runs)

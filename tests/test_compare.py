@@ -269,7 +269,7 @@ def test_a_wrong_use_gets_one_line(compare, tmp_path, use):
     assert len(ended.err.splitlines()) == 1
     for word in named:
         assert word in ended.err
-    assert not (tmp_path / "comparison").exists()
+    assert not (tmp_path / "runs" / "comparison").exists()
     assert (tmp_path / "file").read_text() == "mine"
 
 

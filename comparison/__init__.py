@@ -1,0 +1,1 @@
+"""Finished runs side by side: read, grouped by recipe, as tables and figures."""

@@ -1,0 +1,137 @@
+"""Finished runs as recipes, a recipe being what runs have in common that differ in the seed."""
+
+import json
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comparison.finished_runs import Run
+
+# What tells recipes apart where there is no config.yaml.
+FIELDS = ("config", "net", "dataset", "image_size", "epochs", "precision")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Runs that differ in the seed alone.
+
+    Attributes:
+        name: That of the config, and the settings that set it apart from others of that name.
+        runs: One for each seed.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def mean(self, field: str) -> float | None:
+        """Mean of a field of the results; None where no run has it."""
+        values = self._values(field)
+        return statistics.fmean(values) if values else None
+
+    def std(self, field: str) -> float | None:
+        """Sample standard deviation of a field over the seeds; None for a single one."""
+        values = self._values(field)
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    def told(self, field: str) -> str:
+        """The values of a field that is text, each once."""
+        return "; ".join(dict.fromkeys(str(run.results[field] or "") for run in self.runs))
+
+    @property
+    def dataset(self) -> str:
+        return self.runs[0].results["dataset"]
+
+    @property
+    def net(self) -> str:
+        """Name of the function or class that makes the network."""
+        return self.runs[0].results["net"].rpartition(".")[2]
+
+    def _values(self, field: str) -> list[float]:
+        return [value for run in self.runs if (value := run.results[field]) is not None]
+
+
+def group(runs: Iterable[Run]) -> tuple[list[Recipe], dict[Path, str]]:
+    """Makes one recipe of the runs whose configs differ in the seed alone.
+
+    Returns:
+        The recipes by dataset and falling test accuracy, and the reason for each run that is left
+        out: a later one has its recipe and its seed.
+    """
+    seeds: dict[str, dict[int, Run]] = defaultdict(dict)
+    left_out: dict[Path, str] = {}
+    for run in runs:
+        same_recipe = seeds[_identity(run)]
+        if before := same_recipe.pop(run.results["seed"], None):
+            left_out[before.folder] = f"repeated, with the same seed, by {run.folder}"
+        same_recipe[run.results["seed"]] = run
+    groups = [tuple(by_seed[seed] for seed in sorted(by_seed)) for by_seed in seeds.values()]
+    recipes = [Recipe(name, members) for name, members in zip(_names(groups), groups, strict=True)]
+    recipes.sort(key=lambda recipe: (recipe.dataset, -recipe.mean("test_accuracy"), recipe.name))
+    return recipes, left_out
+
+
+def _identity(run: Run) -> str:
+    fields = {field: run.results[field] for field in FIELDS}
+    return json.dumps(fields if run.config is None else run.config, sort_keys=True, default=str)
+
+
+def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
+    """A name for each group of runs: the config's, and what tells it from others of that name."""
+    titles = []
+    for runs in groups:
+        name = Counter(run.results["config"] for run in runs).most_common(1)[0][0]
+        titles.append((name, runs[0].results["dataset"], runs[0].config is None))
+    names = []
+    for title, runs in zip(titles, groups, strict=True):
+        others = [
+            _settings(other[0]) for t, other in zip(titles, groups, strict=True) if t == title
+        ]
+        notes = _differences(_settings(runs[0]), others)
+        if title[2] and (*title[:2], False) in titles:
+            notes.insert(0, "no config.yaml")
+        names.append(f"{title[0]} ({', '.join(notes)})" if notes else title[0])
+    return names
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The settings of a run by their dotted names."""
+    settings: dict[str, Any] = {}
+
+    def walk(name: str, value: Any) -> None:
+        if isinstance(value, dict | list) and value:
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, part in parts:
+                walk(f"{name}.{key}" if name else str(key), part)
+        else:
+            settings[name] = value
+
+    walk("", {field: run.results[field] for field in FIELDS} if run.config is None else run.config)
+    return settings
+
+
+def _differences(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[str]:
+    """The settings, in words, in which one of several recipes differs from another of them."""
+    keys = dict.fromkeys(key for settings in others for key in settings)
+    differing = [key for key in keys if len({repr(s.get(key)) for s in others}) > 1]
+    # The arguments that come with another class need no mention, unless they have to tell apart.
+    classes = [key.removesuffix("class_path") for key in differing if key.endswith("class_path")]
+    brief = [
+        key
+        for key in differing
+        if all(key in s for s in others) or not key.startswith(tuple(f"{c}init" for c in classes))
+    ]
+    is_enough = len({repr([s.get(key) for key in brief]) for s in others}) == len(others)
+    return [
+        f"{_shorten(key)} {str(own[key]).rpartition('.')[2] if 'class_path' in key else own[key]}"
+        for key in (brief if is_enough else differing)
+        if key in own
+    ]
+
+
+def _shorten(key: str) -> str:
+    parts = [part for part in key.split(".") if part not in ("class_path", "init_args")]
+    is_clear = len(parts) > 1 and parts[0] in ("model", "data", "trainer")
+    return ".".join(parts[1:] if is_clear else parts)
