@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from training.atomic import write_atomically
-from comparison.recipes import Recipe
 from comparison.figure_labels import LINE, End, label_ends, label_points
+from comparison.recipes import Recipe
+from training.atomic import write_atomically
 
 WIDTH = 8  # inches: 800 pixels of a README at 100 an inch
 # Okabe and Ito's colours, which colour-blind people can tell apart; yellow is too pale for lines.
