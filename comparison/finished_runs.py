@@ -18,6 +18,7 @@ NUMBERS = (
     *("image_size", "seed", "parameters", "macs", "epochs", "world_size"),
     *("test_accuracy", "test_loss", "train_seconds", "images_per_second", "peak_memory_bytes"),
 )
+SWEEP = "sweep.db"  # beside the trials of a sweep
 OPTIONAL = ("val_accuracy", "commit")  # without validation; outside a git checkout
 
 
@@ -46,6 +47,8 @@ class Run:
 def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
     """Reads all runs at or below the given folders, in the order of their numbers.
 
+    Trials of a sweep are passed over: they were never tested.
+
     Returns:
         The finished runs, and the reason for each folder that is left out.
 
@@ -58,7 +61,8 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
             raise UserError(f"there is no folder {folder}. Name folders that hold runs.")
         for name in ("results.json", "config.yaml", "metrics.csv"):
             for path in folder.rglob(name):
-                found.setdefault(path.parent.resolve(), path.parent)
+                if not (path.parent.parent / SWEEP).exists():
+                    found.setdefault(path.parent.resolve(), path.parent)
     runs: list[Run] = []
     left_out: dict[Path, str] = {}
     for folder in sorted(found.values(), key=_by_number):

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from argparse import ArgumentError
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,9 @@ from training.errors import UserError, raising
 TRUSTED = (
     *("lit_modules.", "models.", "datamodules.", "torch.nn.", "torch.optim."),
     *("torchvision.models.", "lightning.pytorch.cli.instantiate_module"),
+)
+CANNOT_BE_BUILT = (
+    *(ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError, ArgumentError),
 )
 
 
@@ -43,6 +47,8 @@ def load(
     checkpoint = read_checkpoint(path)
     of_net = checkpoint.get(LitClassifier.CHECKPOINT_HYPER_PARAMS_KEY, {})
     of_data = checkpoint.get(InMemoryDataModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    if not (isinstance(of_net, dict) and isinstance(of_data, dict)):
+        raise UserError(f"{path} is damaged: its hyperparameters are no names with values.")
     if "net" not in of_net or "_class_path" not in of_data:
         raise UserError(
             f"the network of {path} was built by hand and is not written down in it: in Python, "
@@ -54,7 +60,7 @@ def load(
             f"{path} names {', '.join(foreign)}, which is neither of this project nor of torch, "
             "torchvision or Lightning. If you trust where the file is from: --trust_classes."
         )
-    with raising(ValueError, TypeError, RuntimeError, ImportError, AttributeError):
+    with raising(*CANNOT_BE_BUILT):
         classifier = LitClassifier.load_from_checkpoint(path, "cpu", weights_only=True)
         data = _build_data(of_data, dataset, root)
     if len(data.classes) != classifier.hparams.num_classes:

@@ -85,12 +85,12 @@ def test_runs_that_differ_in_the_seed_are_one_row(compare, tmp_path):
     for figure in ("0.0617", "0.417", "99.23 ± 0.15", "4.9 min", "3,114"):
         assert figure in line
     assert "left out" not in ended.out
-    (row,) = read_rows("comparison/results.csv")
+    (row,) = read_rows("runs/comparison/results.csv")
     assert row["seeds"] == "1 2 3"
     assert float(row["test_accuracy_mean"]) == pytest.approx(statistics.mean(accuracies))
     assert float(row["test_accuracy_std"]) == pytest.approx(statistics.stdev(accuracies))
     assert (row["parameters"], row["macs"]) == ("61706", "416520")
-    text = Path("comparison/results.md").read_text()
+    text = Path("runs/comparison/results.md").read_text()
     for figure in ("99.23 ± 0.15", "cpu (x86_64, 2 cores)", "32-true", "| f6543b0-dirty |"):
         assert figure in text
 
@@ -98,7 +98,7 @@ def test_runs_that_differ_in_the_seed_are_one_row(compare, tmp_path):
 def test_a_single_seed_has_no_deviation(compare, tmp_path):
     write_run(tmp_path / "runs" / "1")
     assert "±" not in compare().out
-    (row,) = read_rows("comparison/results.csv")
+    (row,) = read_rows("runs/comparison/results.csv")
     assert row["test_accuracy_std"] == ""
 
 
@@ -117,7 +117,7 @@ def test_rows_are_sorted_by_dataset_and_accuracy(compare, tmp_path):
     first_words = [line.split()[0] for line in compare().out.splitlines() if line.strip()]
     start = first_words.index("FashionMNIST")
     assert first_words[start : start + 6] == ["FashionMNIST", "d", "MNIST", "c", "b", "a"]
-    names = [row["recipe"] for row in read_rows("comparison/results.csv")]
+    names = [row["recipe"] for row in read_rows("runs/comparison/results.csv")]
     assert names == ["d", "c", "b", "a"]
 
 
@@ -128,7 +128,7 @@ def test_recipes_of_one_name_are_told_apart_by_their_overrides(compare, tmp_path
     adam = {"betas": [0.9, 0.999]}
     write_run(tmp_path / "runs" / "4", 0.001, "torch.optim.Adam", adam, test_accuracy=0.96)
     compare()
-    rows = read_rows("comparison/results.csv")
+    rows = read_rows("runs/comparison/results.csv")
     assert {row["recipe"]: row["seeds"] for row in rows} == {
         "lenet (optimizer SGD, optimizer.lr 0.01)": "1 2",
         "lenet (optimizer SGD, optimizer.lr 0.005)": "1",
@@ -143,7 +143,7 @@ def test_one_recipe_under_two_names_is_one_row(compare, tmp_path):
     write_run(tmp_path / "runs" / "lenet" / "2", seed=2)
     write_run(tmp_path / "runs" / "config" / "1", seed=3, config="config")
     compare()
-    (row,) = read_rows("comparison/results.csv")
+    (row,) = read_rows("runs/comparison/results.csv")
     assert (row["recipe"], row["seeds"]) == ("lenet", "1 2 3")
 
 
@@ -152,7 +152,7 @@ def test_a_seed_counts_once(compare, tmp_path):
     write_run(tmp_path / "runs" / "10", test_accuracy=0.97)
     ended = compare("runs", "runs/9", tmp_path / "runs")
     assert "runs/9: repeated, with the same seed, by runs/10" in ended.out
-    (row,) = read_rows("comparison/results.csv")
+    (row,) = read_rows("runs/comparison/results.csv")
     assert (row["seeds"], row["test_accuracy_mean"]) == ("1", "0.97")
 
 
@@ -163,9 +163,9 @@ def test_results_alone_are_grouped_by_what_they_say(compare, tmp_path):
             (tmp_path / "runs" / str(number) / name).unlink()
     ended = compare()
     assert (ended.status, ended.err) == (0, "")
-    names = {row["recipe"]: row["seeds"] for row in read_rows("comparison/results.csv")}
+    names = {row["recipe"]: row["seeds"] for row in read_rows("runs/comparison/results.csv")}
     assert names == {"lenet (epochs 3)": "1 2", "lenet (epochs 9)": "1"}
-    assert not Path("comparison/learning_curves.png").exists()
+    assert not Path("runs/comparison/learning_curves.png").exists()
 
 
 def cut(name, end):
@@ -210,8 +210,19 @@ def test_an_unfinished_or_damaged_run_is_listed_and_left_out(compare, tmp_path, 
     (line,) = [line for line in ended.out.splitlines() if line.startswith("runs/2: ")]
     assert reason in line
     assert ended.out.index("99.00") < ended.out.index(line)
-    (row,) = read_rows("comparison/results.csv")
+    (row,) = read_rows("runs/comparison/results.csv")
     assert (row["seeds"], row["test_accuracy_mean"]) == ("1", "0.99")
+
+
+def test_trials_of_a_sweep_are_no_unfinished_runs(compare, tmp_path):
+    write_run(tmp_path / "runs" / "1")
+    write_run(tmp_path / "runs" / "sweep" / "lenet" / "0")
+    (tmp_path / "runs" / "sweep" / "lenet" / "0" / "results.json").unlink()
+    (tmp_path / "runs" / "sweep" / "lenet" / "sweep.db").touch()
+    ended = compare()
+    assert ended.status == 0
+    assert "left out" not in ended.out
+    assert "sweep" not in ended.out
 
 
 NETS = ("lenet.LeNet5", "vgg.vgg11", "vgg.vgg16", "nin.NiN", "resnet.resnet18", "resnet.resnet101")

@@ -181,6 +181,7 @@ def test_a_finished_run_says_so_and_is_left_alone(quickstart, tmp_path):
 
 WRONG_USES = {
     "misspelt key": (["--trainr.max_epochs", "1"], ["--trainr.max_epochs", "--help"]),
+    "shortened key": (["--trainer.max_epoch", "1"], ["--trainer.max_epoch", "--help"]),
     "misspelt option of the net": (["--model.net.activatoin", "relu"], ["activatoin"]),
     "misspelt option of the data": (["--data.batchsize", "1"], ["batchsize"]),
     "value of the wrong type": (["--data.batch_size", "many"], ["batch_size", "many", "int"]),

@@ -73,7 +73,11 @@ class TrainingCLI(LightningCLI):
                 "num_sanity_val_steps": 0,  # the size check sees to what it would find
                 "use_distributed_sampler": False,  # the data module divides batches, exactly
             },
-            parser_kwargs={"description": DESCRIPTION, "exit_on_error": False},
+            parser_kwargs={
+                "description": DESCRIPTION,
+                "exit_on_error": False,
+                "allow_abbrev": False,
+            },
             auto_configure_optimizers=False,
             args=args,
             run=False,
@@ -206,7 +210,13 @@ class TrainingCLI(LightningCLI):
             for logger in self.trainer.loggers:
                 if hasattr(logger, "rewind"):
                     logger.rewind(decision["step"])
-            yield self.run
+            try:
+                yield self.run
+            except SystemExit as error:  # what Lightning makes of Ctrl-C
+                if not isinstance(error.__context__, KeyboardInterrupt):
+                    raise
+                named = "" if self.run.is_named else f" with --run_dir {self.run.path}"
+                raise KeyboardInterrupt(f"the same command{named} goes on.") from None
             disconnect()
 
     def facts(self) -> dict[str, str]:

@@ -171,7 +171,8 @@ def _add_graph(writer: SummaryWriter, net: nn.Module, images: Tensor) -> None:
             warnings.simplefilter("ignore")
             writer.add_graph(net, images.to(next(net.parameters()).dtype))
     except Exception as error:  # a picture less is no reason not to train
-        warn(f"TensorBoard shows no graph: {type(error).__name__} {error}")
+        reason = str(error).partition("\n")[0][:200]  # tracing also prints tensors
+        warn(f"TensorBoard shows no graph: {type(error).__name__} {reason}")
 
 
 def _add_curve(writer: SummaryWriter, tag: str, counts: Tensor, step: int) -> None:

@@ -34,7 +34,10 @@ class UserError(Exception):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Prints a `UserError`, or a full disk, as one line on stderr and exits with status 2."""
+    """Prints a `UserError`, or a full disk, as one line on stderr and exits with status 2.
+
+    Ctrl-C is one line too, with the status 130 that shells have for it.
+    """
     try:
         yield
     except (UserError, DatasetError) as error:
@@ -45,6 +48,9 @@ def one_line_errors() -> Iterator[None]:
             raise
         _print("error", f"{error}. Free some space, and give the same command again.")
         sys.exit(2)
+    except KeyboardInterrupt as error:
+        _print("stopped", str(error) or "before it was done.")
+        sys.exit(130)
 
 
 def warn(message: str) -> None:

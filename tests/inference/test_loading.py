@@ -103,6 +103,13 @@ def test_a_class_from_elsewhere_is_not_even_imported(
     assert not (tmp_path / "imported").exists()
 
 
+@pytest.mark.parametrize("part", ["hyper_parameters", "datamodule_hyper_parameters"])
+def test_damaged_hyperparameters_are_said_to_be(checkpoint, part):
+    change(checkpoint, **{part: ["net"]})
+    with pytest.raises(UserError, match="is damaged"):
+        load(checkpoint)
+
+
 def test_a_class_that_the_user_trusts_is_used(quickstart, tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(
         "from torch import nn\n\ndef net() -> nn.Module:\n"

@@ -19,12 +19,12 @@ STEPS = 60
 # of Adam; networks without norms take smaller steps, and the deeper the smaller.
 SETTINGS = {
     "lenet": (28, 5e-3),
-    "alexnet": (96, 3e-4),
+    "alexnet": (67, 3e-4),
     "vgg": (32, 3e-4),
     "vgg.vgg16": (32, 1e-4),
     "vgg.vgg19": (32, 1e-4),
-    "nin": (96, 3e-4),
-    "googlenet": (64, 1e-3),
+    "nin": (67, 3e-4),
+    "googlenet": (40, 1e-3),
     "resnet": (32, 1e-3),
     "densenet": (32, 1e-3),
 }

@@ -92,7 +92,7 @@ def test_smaller_images_are_taken_or_refused_in_one_line(distinct, size):
     if smallest is None or (size >= smallest and distinct != "lenet.LeNet5"):
         check_image_size(net, channels=1, image_size=size)
     else:
-        with pytest.raises(UserError, match=f"the smallest it can is {smallest} x {smallest}"):
+        with pytest.raises(UserError, match=f"but of {smallest} x {smallest}"):
             check_image_size(net, channels=1, image_size=size)
 
 

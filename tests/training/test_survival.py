@@ -156,6 +156,19 @@ def test_sigterm_ends_a_run_at_once(whole, tmp_path):
     assert_same_end(tmp_path / "run", whole(*recipe))
 
 
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_ctrl_c_says_how_to_go_on(tmp_path, name):
+    recipe = (*RECIPE, *callbacks(), *(["--run_dir", name] if name else []))
+    env = {"DEATH": json.dumps({"signal": "SIGINT", "at": "batch", "epoch": 1})}
+    ended = train_quickly(*recipe, cwd=tmp_path, env=env)
+    how = "" if name else " with --run_dir runs/quickstart/1"
+    assert ended.status == 130
+    assert ended.err == f"stopped: the same command{how} goes on.\n"
+    ended = train_quickly(*recipe, *how.split()[1:], cwd=tmp_path)
+    assert ended.status == 0
+    assert "going on from last.ckpt" in ended.out
+
+
 def test_a_run_folder_is_for_one_process_at_a_time(whole, tmp_path):
     """The first is stopped in its second epoch, but not dead; the second is refused."""
     recipe = (*RECIPE, *callbacks(), "--run_dir", "run")
