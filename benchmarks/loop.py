@@ -9,6 +9,7 @@ the loss in every step; it may have batches of its own. They take turns; ratios 
 """
 
 import argparse
+import gc
 import os
 import sys
 import tempfile
@@ -58,6 +59,7 @@ def bare_loop(args: argparse.Namespace) -> float:
     """Seconds of the same epoch, written out."""
     with tempfile.TemporaryDirectory() as folder:
         cli = build(args, folder)
+    gc.unfreeze()  # a loop of one's own has no command line that freezes it
     device = cli.trainer.strategy.root_device
     net = cli.model.net.to(device).train()
     optimizer = cli.model._build_optimizer()

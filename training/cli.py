@@ -1,5 +1,6 @@
 """From a command line to a run that is ready to start."""
 
+import gc
 import sys
 from argparse import ArgumentError
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from training.processes import (
     disconnect,
     first_process_decides,
 )
+from training.profiling import Unprofiled
 from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
@@ -61,6 +63,7 @@ class TrainingCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None) -> None:
         die_with_the_launcher()
         silence_what_no_user_can_act_on()
+        gc.freeze()  # what is imported stays: garbage collection need not look through it in a step
         super().__init__(
             LitClassifier,
             InMemoryDataModule,
@@ -159,6 +162,7 @@ class TrainingCLI(LightningCLI):
         self.trainer_defaults["callbacks"] = callbacks  # beside those of the config
         if config["logger"] is None or config["logger"] is True:
             config["logger"] = [RunTensorBoard(self.run), RunCSV(self.run)]
+        config["profiler"] = config["profiler"] or Unprofiled()
         plugins = config["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         config["plugins"] = [*plugins, AtomicCheckpointIO()]

@@ -1,0 +1,42 @@
+"""`model.compile`: the same checkpoints, and one graph for batches of all sizes."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from lit_modules import LitClassifier
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Has `torch.compile` only take networks apart, which is quick; counts the graphs it finds."""
+    found = []
+
+    def take_apart(graph, example_inputs):
+        found.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=take_apart))
+    yield found
+    torch.compiler.reset()
+
+
+def test_a_compiled_run_leaves_a_checkpoint_like_any_other(quickstart, tmp_path, graphs):
+    """Of 1257 samples in batches of 64 the last two are shorter; so are validation and test."""
+    ended = quickstart("--model.compile", "true")
+    assert (ended.status, ended.err) == (0, "")
+    assert len(graphs) == 3  # training, validation, test
+    compiled = (tmp_path / "run" / "checkpoints" / "best.ckpt").rename(tmp_path / "compiled.ckpt")
+    (tmp_path / "run").rename(tmp_path / "first")
+    assert quickstart().status == 0
+    eager = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    weights = [torch.load(path, weights_only=True)["state_dict"] for path in (compiled, eager)]
+    assert weights[0].keys() == weights[1].keys()
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weight, weights[1][name], msg=name)
+    images = torch.rand(3, 1, 28, 28)
+    del graphs[:]
+    LitClassifier.load_from_checkpoint(compiled)(images)
+    assert not graphs  # loading is for looking at it
