@@ -14,6 +14,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m docs.stage_tables --check
+	$(BIN)/python -m docs.results_table --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)  # one thread for each of the two processes
 
 .venv/installed: pyproject.toml constraints.txt

@@ -1,7 +1,7 @@
 """Training and inference speed and memory of every network, ours and torchvision's.
 
     python -m benchmarks.networks [--networks resnet18 vgg16] [--image_size 224]
-        [--batch_size 128] [--modes float32 bf16 channels_last compile] [--rounds 5] [--json FILE]
+        [--batch_size 128] [--modes float32 channels_last bf16 compile] [--rounds 5] [--json FILE]
 
 Steps on tensors that are on the device already, one channel, ten classes. `float32` is eager,
 contiguous and without TF32; each further mode is added to the one before. torchvision's network of
@@ -39,7 +39,7 @@ FIRST = {
     **{name: ("conv1",) for name in ("resnet18", "resnet34", "resnet50", "resnet101")},
     "densenet121": ("features", "conv0"),
 }
-MODES = ("float32", "bf16", "channels_last", "compile")
+MODES = ("float32", "channels_last", "bf16", "compile")
 
 
 def torchvisions(name: str) -> nn.Module:
@@ -69,12 +69,12 @@ class Speed:
     def __init__(self, net: nn.Module, mode: str, shape: tuple[int, int, int, int]) -> None:
         level = MODES.index(mode)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        layout = torch.channels_last if level >= 2 else torch.contiguous_format
+        layout = torch.channels_last if level >= 1 else torch.contiguous_format
         self.net = net.to(self.device, memory_format=layout)
         if level >= 3:
             self.net.compile()
-        self.autocast = level >= 1
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = level >= 1
+        self.autocast = level >= 2
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = level >= 2
         self.images = torch.rand(shape, device=self.device).to(memory_format=layout)
         self.labels = torch.randint(10, shape[:1], device=self.device)
         self.optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)

@@ -33,8 +33,8 @@ def terminal_table(recipes: Iterable[Recipe]) -> Table:
             three_digits(recipe.mean("macs") / 1e6),
             f"{recipe.mean('epochs'):.0f}",
             str(len(recipe.runs)),
-            _percent(recipe, "test_accuracy"),
-            _duration(recipe.mean("train_seconds")),
+            percent(recipe, "test_accuracy"),
+            duration(recipe.mean("train_seconds")),
             three_digits(recipe.mean("images_per_second")),
         )
     return table
@@ -59,14 +59,14 @@ def write_markdown(path: Path, recipes: Iterable[Recipe]) -> None:
             "MACs (M)": three_digits(recipe.mean("macs") / 1e6),
             "epochs": f"{recipe.mean('epochs'):.0f}",
             "seeds": str(len(recipe.runs)),
-            "val accuracy (%)": _percent(recipe, "val_accuracy"),
-            "test accuracy (%)": _percent(recipe, "test_accuracy"),
+            "val accuracy (%)": percent(recipe, "val_accuracy"),
+            "test accuracy (%)": percent(recipe, "test_accuracy"),
             "test loss": f"{recipe.mean('test_loss'):.4f}",
-            "training time": _duration(recipe.mean("train_seconds")),
+            "training time": duration(recipe.mean("train_seconds")),
             "images/s": three_digits(recipe.mean("images_per_second")),
             "peak memory (GiB)": three_digits(recipe.mean("peak_memory_bytes") / 2**30),
             "precision": recipe.told("precision"),
-            "device": _devices(recipe),
+            "device": devices(recipe),
             "commit": re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}", r"\1", recipe.told("commit")),
         }
         for recipe in recipes
@@ -110,19 +110,19 @@ def three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def _percent(recipe: Recipe, field: str) -> str:
+def percent(recipe: Recipe, field: str) -> str:
     mean, std = recipe.mean(field), recipe.std(field)
     if mean is None:
         return "–"  # noqa: RUF001
     return f"{mean:.2%}".rstrip("%") + (f" ± {100 * std:.2f}" if std is not None else "")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _devices(recipe: Recipe) -> str:
+def devices(recipe: Recipe) -> str:
     processes = int(recipe.mean("world_size"))
     return f"{processes} x {recipe.told('device')}" if processes > 1 else recipe.told("device")
