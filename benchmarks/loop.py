@@ -2,10 +2,12 @@
 
     python -m benchmarks.loop [--config configs/lenet.yaml] [--image_size 28] [--batch_size 256]
                               [--batches N] [--tutorial 128 16] [--rounds 5] [--json FILE]
+                              [--KEY VALUE ...]
 
 The bare loop does the same work on the same tensors: network, order, preparation, optimizer,
 schedule and metrics. The tutorial's reads torchvision's dataset, an image at a time, and asks for
 the loss in every step; it may have batches of its own. They take turns; ratios are of the medians.
+Further options are `train.py`'s, for the fit loop and the bare loop: `--model.optimizer.fused false`.
 """
 
 import argparse
@@ -37,6 +39,7 @@ def build(args: argparse.Namespace, folder: str) -> TrainingCLI:
             *("--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0"),
             *(["--trainer.limit_train_batches", str(args.batches)] if args.batches else []),
             *("--run_dir", os.path.join(folder, "run"), "--dashboard", "false"),
+            *args.options,
         ]
     )
 
@@ -61,6 +64,7 @@ def bare_loop(args: argparse.Namespace) -> float:
         cli = build(args, folder)
     gc.unfreeze()  # a loop of one's own has no command line that freezes it
     device = cli.trainer.strategy.root_device
+    cli.model.setup("fit")
     net = cli.model.net.to(device).train()
     optimizer = cli.model._build_optimizer()
     data = cli.datamodule
@@ -125,7 +129,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=256)
     parser.add_argument("--batches", type=int, default=0, help="of an epoch; 0 for all of it")
     parser.add_argument("--tutorial", type=int, nargs="*", default=[], help="its batch sizes")
-    args = parser.parse_args()
+    args, args.options = parser.parse_known_args()
     sys.argv = sys.argv[:1]
     fit_loop(args), bare_loop(args)  # warm up
     seconds: dict[str, list[float]] = {"train.py's fit loop": [], "bare loop": []}
@@ -137,8 +141,13 @@ def main() -> None:
             for size in args.tutorial:
                 name = f"tutorial's loop, batch {size}"
                 seconds.setdefault(name, []).append(tutorial_loop(args, size, Path(folder)))
-    title = f"an epoch of {Path(args.config).stem}, {args.image_size} x {args.image_size}"
-    content = report(f"{title}, batch {args.batch_size}", "seconds", seconds)
+    title = " ".join(
+        [
+            f"an epoch of {Path(args.config).stem}, {args.image_size} x {args.image_size},",
+            *(f"batch {args.batch_size}", *args.options),
+        ]
+    )
+    content = report(title, "seconds", seconds)
     write_json(args.json, [content])
 
 

@@ -5,9 +5,12 @@
 
 Steps on tensors that are on the device already, one channel, ten classes. `float32` is eager,
 contiguous and without TF32; each further mode is added to the one before. torchvision's network of
-the same name takes turns with ours. On a GPU `memory` is the most that training had allocated.
+the same name takes turns with ours. `limit` is what training could reach if it were nothing but
+matrix products: 6 operations for each multiply-accumulate, at the rate of a large product of
+matrices in the same precision. On a GPU `memory` is the most that training had allocated.
 """
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -18,6 +21,7 @@ from torch.nn import functional as F
 
 from benchmarks.report import benchmark_parser, number, report, write_json
 from models import alexnet, densenet, googlenet, lenet, nin, resnet, vgg
+from training.inspection import count_macs
 
 OURS: dict[str, Callable[[], nn.Module]] = {
     "lenet": lenet.LeNet5,
@@ -96,16 +100,31 @@ class Speed:
             self.net(self.images)
 
     def images_per_second(self, step: Callable[[], None], steps: int) -> float:
-        self._wait()
+        self.wait()
         start = time.perf_counter()
         for _ in range(steps):
             step()
-        self._wait()
+        self.wait()
         return steps * len(self.labels) / (time.perf_counter() - start)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+def matrix_rate(speed: Speed) -> float:
+    """Operations per second of a large product of matrices, at the precision of a network."""
+    size = 8192 if speed.device.type == "cuda" else 2048
+    dtype = torch.bfloat16 if speed.autocast else torch.float32
+    left, right = torch.rand(2, size, size, device=speed.device).to(dtype)
+    rates = []
+    for _ in range(5):
+        speed.wait()
+        start = time.perf_counter()
+        torch.mm(left, right)
+        speed.wait()
+        rates.append(2 * size**3 / (time.perf_counter() - start))
+    return statistics.median(rates)
 
 
 def main() -> None:
@@ -133,6 +152,11 @@ def main() -> None:
                         rate = speed.images_per_second(getattr(speed, kind), args.steps)
                         rates[who].append(rate)
                 content.append(report(f"{name}, {mode}, {kind}", "images/s", rates))
+                if kind == "train_step":
+                    limit = matrix_rate(speeds["ours"]) / (6 * count_macs(OURS[name](), 1, size))
+                    content[-1]["limit"] = limit
+                    reached = statistics.median(rates["ours"]) / limit
+                    print(f"  limit {number(limit)} images/s, {reached:.0%} of it reached")
             if torch.cuda.is_available():
                 del speeds
                 memory = peak_memory(name, mode, shape)
