@@ -7,11 +7,10 @@
 The bare loop does the same work on the same tensors: network, order, preparation, optimizer,
 schedule and metrics. The tutorial's reads torchvision's dataset, an image at a time, and asks for
 the loss in every step; it may have batches of its own. They take turns; ratios are of the medians.
-Further options are `train.py`'s, for the fit loop and the bare loop: `--model.optimizer.fused false`.
+Further options are `train.py`'s, for the fit loop and the bare loop: `--model.optimizer.fused true`.
 """
 
 import argparse
-import gc
 import os
 import sys
 import tempfile
@@ -62,7 +61,6 @@ def bare_loop(args: argparse.Namespace) -> float:
     """Seconds of the same epoch, written out."""
     with tempfile.TemporaryDirectory() as folder:
         cli = build(args, folder)
-    gc.unfreeze()  # a loop of one's own has no command line that freezes it
     device = cli.trainer.strategy.root_device
     cli.model.setup("fit")
     net = cli.model.net.to(device).train()

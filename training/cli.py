@@ -1,6 +1,5 @@
 """From a command line to a run that is ready to start."""
 
-import gc
 import sys
 from argparse import ArgumentError
 from collections.abc import Iterator
@@ -63,7 +62,6 @@ class TrainingCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None) -> None:
         die_with_the_launcher()
         silence_what_no_user_can_act_on()
-        gc.freeze()  # what is imported stays: garbage collection need not look through it in a step
         super().__init__(
             LitClassifier,
             InMemoryDataModule,
