@@ -7,7 +7,7 @@
 The bare loop does the same work on the same tensors: network, order, preparation, optimizer,
 schedule and metrics. The tutorial's reads torchvision's dataset, an image at a time, and asks for
 the loss in every step; it may have batches of its own. They take turns; ratios are of the medians.
-Further options are `train.py`'s, for the fit loop and the bare loop: `--model.optimizer.fused true`.
+Further options are `train.py`'s, for both of our loops: `--model.optimizer.fused true`.
 """
 
 import argparse
