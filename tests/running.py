@@ -64,6 +64,7 @@ def _train(args: list[str], cwd: Path, env: dict[str, str] | None) -> None:
     import train
 
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
     os.chdir(cwd)
     os.environ.update(env or {})
     for name, descriptor in (("out.txt", 1), ("err.txt", 2)):
