@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from datamodules import Digits
@@ -62,6 +62,21 @@ def test_metrics_are_exact_means_over_samples():
         accuracy = (logits.argmax(1) == labels).float().mean()
         torch.testing.assert_close(trainer.callback_metrics[f"{split}/loss"], loss)
         torch.testing.assert_close(trainer.callback_metrics[f"{split}/acc"], accuracy)
+
+
+def test_training_metrics_are_those_of_their_epoch_alone():
+    class Losses(Callback):
+        def on_train_epoch_start(self, trainer, module):
+            self.sum = 0.0
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            self.sum += outputs["loss"].item() * len(batch[1])
+
+    losses = Losses()
+    data = Digits(batch_size=70, image_size=28)
+    trainer = fit(LitClassifier(LeNet5("tanh")), data, max_epochs=3, callbacks=[losses])
+    mean = losses.sum / len(data.splits["train"].labels)
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(mean)
 
 
 def test_label_smoothing_is_for_training_only():
