@@ -22,7 +22,8 @@ PAGES = {"custom_scalars": "dashboard_curves.png", "images": "dashboard_images.p
 def photograph_dashboard(folder: Path, chromium: str) -> None:
     """Screenshots of TensorBoard in a browser."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", "0"],
+        [sys.executable, "-m", "tensorboard.main", "--logdir", folder.name, "--port", "0"],
+        cwd=folder.parent,  # the page shows the path that it is given
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -37,7 +38,7 @@ def photograph_dashboard(folder: Path, chromium: str) -> None:
                 page: Page = browser.new_page(viewport={"width": 1100, "height": 650})
                 page.goto(f"{address}#{page_name}")
                 if page_name == "images":
-                    page.locator("input").last.fill("test/conf")  # the tags to show
+                    page.get_by_placeholder("Filter tags").fill("test/conf")
                 page.wait_for_timeout(8_000)  # until it is drawn
                 page.screenshot(path=IMAGES / picture)
                 page.close()

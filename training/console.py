@@ -22,6 +22,7 @@ def silence_what_no_user_can_act_on() -> None:
     """Leaves out tips, advertisements and warnings about what this project has decided."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # somebody asked for it
     for message in (
         ".*does not have many workers.*",  # the data are in memory
         ".*smaller than the logging interval.*",  # scalars are logged once an epoch
