@@ -4,9 +4,8 @@ import json
 
 import torch
 
-from inference.evaluation import compute_metrics
+from inference.evaluation import answer_test_set, compute_metrics
 from inference.loading import load
-from inference.logits import compute_logits
 from training.console import print_facts, print_table
 from training.errors import one_line_errors
 from training.pictures import draw_confusion_matrix
@@ -25,9 +24,8 @@ def main() -> None:
         )
         data.prepare_data()
         data.setup("test")
-        images, labels = data.splits["test"]
-        logits = compute_logits(classifier.to(best_device()), data, images)
-        metrics = compute_metrics(logits, labels, data.classes)
+        logits, labels, loss = answer_test_set(classifier.to(best_device()), data)
+        metrics = compute_metrics(logits, labels, data.classes, loss)
         print_facts(
             {
                 "net": f"{type(classifier.net).__name__}, {options.checkpoint}",

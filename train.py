@@ -28,7 +28,10 @@ def train(cli: TrainingCLI, run: RunFolder) -> None:
     if is_first:
         print_facts(cli.facts())
     trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from)
-    test_metrics = trainer.test(cli.model, cli.datamodule, ckpt_path=run.best, verbose=False)[0]
+    # The weights alone: with ckpt_path, callbacks would go back to the best epoch, and average.
+    best = trainer.strategy.load_checkpoint(run.best)
+    cli.model.load_state_dict(best["state_dict"])
+    test_metrics = trainer.test(cli.model, cli.datamodule, verbose=False)[0]
     if is_first:
         results = collect_results(cli, test_metrics)
         write_results(run, results)

@@ -64,7 +64,7 @@ def bare_loop(args: argparse.Namespace) -> float:
     device = cli.trainer.strategy.root_device
     cli.model.setup("fit")
     net = cli.model.net.to(device).train()
-    optimizer = cli.model._build_optimizer()
+    optimizer = cli.model.build_optimizer()
     data = cli.datamodule
     preparation = data.preparation
     images, labels = data.splits["train"]

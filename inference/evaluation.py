@@ -2,8 +2,8 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_calibration_error,
@@ -13,11 +13,38 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from datamodules import InMemoryDataModule
+from lit_modules import LitClassifier
+from lit_modules.metrics import SampleMean
+
 CALIBRATION_BINS = 15
 
 
-def compute_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Exact metrics, as fractions, of logits (N, num_classes) for labels (N,).
+@torch.no_grad()
+def answer_test_set(
+    classifier: LitClassifier, data: InMemoryDataModule
+) -> tuple[Tensor, Tensor, float]:
+    """Logits (N, num_classes) and labels (N,) of the test set, on the CPU, and its mean loss.
+
+    In 32 bits and in the batches of the data module, as in the test of a training, with the same
+    bits on the same device.
+    """
+    device = next(classifier.parameters()).device
+    loss = SampleMean().to(device)
+    parts = []
+    for images, labels in data.test_dataloader():
+        images, labels = images.to(device), labels.to(device)
+        logits = classifier(data.preparation(images.float() / 255))
+        loss.update(classifier.loss(logits, labels) * len(labels), len(labels))
+        parts.append((logits.cpu(), labels.cpu()))
+    logits, labels = map(torch.cat, zip(*parts, strict=True))
+    return logits, labels, loss.compute().item()
+
+
+def compute_metrics(
+    logits: Tensor, labels: Tensor, classes: tuple[str, ...], loss: float
+) -> dict[str, Any]:
+    """Exact metrics, as fractions, of logits (N, num_classes) for labels (N,), beside the loss.
 
     The calibration error is the expected one over 15 bins (Guo et al. 2017,
     https://arxiv.org/abs/1706.04599).
@@ -40,8 +67,8 @@ def compute_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) ->
     )
     return {
         "images": len(labels),
-        "loss": F.cross_entropy(logits, labels).item(),
-        "accuracy": multiclass_accuracy(logits, labels, number, average="micro").item(),
+        "loss": loss,
+        "accuracy": confusion.trace().item() / len(labels),
         "top_2_accuracy": multiclass_accuracy(
             logits, labels, number, average="micro", top_k=2
         ).item(),

@@ -2,6 +2,6 @@
 
 from lit_modules.classifier import LitClassifier
 from lit_modules.googlenet import LitGoogLeNet
-from lit_modules.schedules import WarmupCosine
+from lit_modules.schedules import Schedules, WarmupCosine
 
-__all__ = ["LitClassifier", "LitGoogLeNet", "WarmupCosine"]
+__all__ = ["LitClassifier", "LitGoogLeNet", "Schedules", "WarmupCosine"]

@@ -1,6 +1,7 @@
 """What turns any classification network into something the Trainer can train."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,11 +11,16 @@ from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torch.optim.lr_scheduler import (
+    CyclicLR,
+    LambdaLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+)
 
-from lit_modules.schedules import WarmupCosine
+from lit_modules.metrics import SampleMean
+from lit_modules.schedules import Schedules, WarmupCosine, check_length
 
 STAGES = ("train", "val", "test")
 
@@ -23,15 +29,18 @@ class LitClassifier(LightningModule):
     """A network with its loss, its metrics and its optimizer.
 
     Logs once an epoch `train/loss`, `train/acc`, `val/loss`, `val/acc`, `test/loss` and `test/acc`,
-    each the exact mean over the samples of all processes; and `lr` each `log_every_n_steps`.
+    each the exact mean over the samples of all processes; and `lr` each `log_every_n_steps`. The
+    test runs in 32 bits whatever the training's precision, as does everything that asks a
+    checkpoint later.
 
     Args:
         net: Any module from images (N, C, H, W) to logits (N, num_classes).
         optimizer: Makes the optimizer from the parameters; None is Adam as it comes. Weight decay
             leaves biases and the gains of norms alone.
         schedule: A `WarmupCosine`, evaluated before each step; or one of torch's schedulers,
-            stepped after each epoch (`ReduceLROnPlateau` watches `val/loss`, or `val/acc` in mode
-            max); or None, a constant learning rate.
+            stepped after each epoch (`ReduceLROnPlateau` after each validation; it watches
+            `val/loss`, or `val/acc` in mode max); or `Schedules`, several of them, or stepped after
+            each optimizer step, as `OneCycleLR` always is; or None, a constant learning rate.
         label_smoothing: Share of the training target that is spread evenly over all classes
             (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567), in [0, 1).
         num_classes: Number of classes.
@@ -46,7 +55,7 @@ class LitClassifier(LightningModule):
         self,
         net: nn.Module,
         optimizer: OptimizerCallable | None = None,
-        schedule: WarmupCosine | Callable[[Optimizer], LRScheduler] | None = None,
+        schedule: WarmupCosine | Schedules | Callable[[Optimizer], LRScheduler] | None = None,
         label_smoothing: float = 0.0,
         num_classes: int = 10,
         compile: bool = False,
@@ -65,17 +74,16 @@ class LitClassifier(LightningModule):
         # Not as the default above: jsonargparse hands the values of a default class on to the class
         # that a config names instead, so that AdamW would get Adam's weight decay of 0.
         self.optimizer = _shared_by_copies(optimizer or torch.optim.Adam)
-        is_function = schedule is not None and not isinstance(schedule, WarmupCosine)
-        self.schedule = _shared_by_copies(schedule) if is_function else schedule
+        is_ours = schedule is None or isinstance(schedule, WarmupCosine | Schedules)
+        self.schedule = schedule if is_ours else _shared_by_copies(schedule)
         self.label_smoothing = label_smoothing
+        self.num_classes = num_classes
         self.is_compiled = compile
         self.metrics = nn.ModuleDict()
         for stage in STAGES:
-            self.metrics[f"{stage}/loss"] = MeanMetric(nan_strategy="disable")
-            self.metrics[f"{stage}/acc"] = MulticlassAccuracy(
-                num_classes, average="micro", validate_args=False
-            )
-        self._build_optimizer()  # a value that the optimizer refuses is refused here, not in `fit`
+            self.metrics[f"{stage}/loss"] = SampleMean()
+            self.metrics[f"{stage}/acc"] = SampleMean()
+        self.build_optimizer()  # a value that the optimizer refuses is refused here, not in `fit`
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of prepared images (N, C, H, W)."""
@@ -86,37 +94,55 @@ class LitClassifier(LightningModule):
             self.net.compile()
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
-        """Mean training loss of the network's output (N, num_classes) for labels (N,)."""
+        """Mean loss of the network's output (N, num_classes) for labels (N,).
+
+        In training and, without label smoothing, in validation and test: what overrides it is what
+        `train/loss`, `val/loss` and `test/loss` are.
+        """
         if not isinstance(output, Tensor):
             raise TypeError(
                 f"{type(self.net).__name__} returns auxiliary logits: train it with "
                 "lit_modules.LitGoogLeNet, or take its auxiliary heads away"
             )
-        return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return F.cross_entropy(output, labels, label_smoothing=smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
+        if batch_idx == 0:
+            self._log("train")
+        if not len(labels):  # more processes than samples: a loss without an effect
+            return sum(p.sum() for p in self.net.parameters() if p.requires_grad) * 0.0
         output = self._outputs(images)
         loss = self.loss(output, labels)
         logits = output if isinstance(output, Tensor) else output[0]
-        if batch_idx == 0:
-            self._epoch: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._epoch.append((loss.detach(), logits.detach().argmax(1), labels))
-        if self.trainer.is_last_batch:  # metrics of each step would cost as much as a small network
-            self._update_metrics("train", *zip(*self._epoch, strict=True))
-        return self._weighed(loss, len(labels), batch_idx)
+        self._update("train", loss.detach(), logits.detach(), labels)
+        weight = self._weight(len(labels), batch_idx)
+        return loss if weight == 1 else loss * weight
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._evaluate("val", batch)
+        return self._evaluate("val", batch, batch_idx)
+
+    def on_test_start(self) -> None:
+        self.float()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._evaluate("test", batch)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._evaluate("test", batch, batch_idx)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         step = self.trainer.global_step
-        if step % self.trainer.log_every_n_steps == 0:
+        is_first_part = batch_idx % self.trainer.accumulate_grad_batches == 0
+        if is_first_part and step % self.trainer.log_every_n_steps == 0:
             for logger in self.loggers:
                 logger.log_metrics({"lr": self.trainer.optimizers[0].param_groups[0]["lr"]}, step)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.trainer.is_last_batch:
+            # What an epoch ends with is of this epoch's weights, or is not there: without this,
+            # Lightning keeps the figures of the validation before.
+            for name in ("val/loss", "val/acc"):
+                self.trainer.callback_metrics.pop(name, None)
 
     def on_train_epoch_end(self) -> None:
         # Lightning would log these after the checkpoint is saved, and lose them in a kill between.
@@ -126,29 +152,26 @@ class LitClassifier(LightningModule):
             logger.log_metrics(
                 {"epoch": self.current_epoch, **means}, step=self.trainer.global_step - 1
             )
+        # Lightning would step it after the epoch's checkpoint is saved, too late to go on from it.
+        plateau = self.lr_schedulers()
+        if isinstance(plateau, ReduceLROnPlateau):
+            watched = "val/loss" if plateau.mode == "min" else "val/acc"
+            if watched in metrics:
+                plateau.step(metrics[watched])
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = self._build_optimizer()
+        optimizer = self.build_optimizer()
         if self.schedule is None:
             return {"optimizer": optimizer}
-        if isinstance(self.schedule, WarmupCosine):
-            steps = int(self.trainer.estimated_stepping_batches)
-            # A step stands for its middle, so that neither the first nor the last one is wasted.
-            scheduler = LambdaLR(optimizer, lambda i: self.schedule(min(1.0, (i + 0.5) / steps)))
-            return {
-                "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-            }
-        config: dict[str, Any] = {"scheduler": self.schedule(optimizer), "interval": "epoch"}
-        if isinstance(config["scheduler"], ReduceLROnPlateau):
-            # Lightning steps it after the epoch's checkpoint is saved, too late to go on from it.
-            # As a step of the last batch it comes between the validation and the checkpoint.
-            config["interval"] = "step"
-            config["frequency"] = self.trainer.num_training_batches
-            config["monitor"] = "val/loss" if config["scheduler"].mode == "min" else "val/acc"
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.build_scheduler(optimizer, steps, self.trainer.max_epochs)
+        config = {"scheduler": scheduler, "interval": self.interval_of(scheduler)}
+        if isinstance(scheduler, ReduceLROnPlateau):  # see on_train_epoch_end
+            config |= {"monitor": "val/loss", "frequency": sys.maxsize}
         return {"optimizer": optimizer, "lr_scheduler": config}
 
-    def _build_optimizer(self) -> Optimizer:
+    def build_optimizer(self) -> Optimizer:
+        """The optimizer of what can be trained; it decays neither biases nor the gains of norms."""
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         kernels = [p for p in parameters if p.ndim > 1]
         biases_and_norms = [p for p in parameters if p.ndim <= 1]
@@ -156,52 +179,72 @@ class LitClassifier(LightningModule):
             [{"params": kernels}, {"params": biases_and_norms, "weight_decay": 0.0}]
         )
 
+    def build_scheduler(self, optimizer: Optimizer, steps: int, epochs: int) -> LRScheduler:
+        """The schedule of a training of so many optimizer steps and epochs; there has to be one.
+
+        Raises:
+            ValueError: If it is a `OneCycleLR` of another length.
+        """
+        if isinstance(self.schedule, WarmupCosine):
+            # A step stands for its middle, so that neither the first nor the last one is wasted.
+            return LambdaLR(optimizer, lambda i: self.schedule(min(1.0, (i + 0.5) / steps)))
+        if isinstance(self.schedule, Schedules):
+            length = steps if self.schedule.interval == "step" else epochs
+            return self.schedule.build(optimizer, length)
+        scheduler = self.schedule(optimizer)
+        interval = self.interval_of(scheduler)
+        check_length(scheduler, steps if interval == "step" else epochs, interval)
+        return scheduler
+
+    def interval_of(self, scheduler: LRScheduler) -> str:
+        """Whether a scheduler is stepped after each optimizer step or after each epoch."""
+        if isinstance(self.schedule, Schedules):
+            return self.schedule.interval
+        is_per_step = isinstance(self.schedule, WarmupCosine)
+        return "step" if is_per_step or isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch"
+
     def _outputs(self, images: Tensor) -> Any:
         if self.is_compiled:  # for the shorter batches at the end of an epoch too, and no others
             torch._dynamo.maybe_mark_dynamic(images, 0)
         return self.net(images)
 
-    def _weighed(self, loss: Tensor, samples: int, batch_idx: int) -> Tensor:
-        """The loss such that its mean over the processes is the mean over all their samples.
+    def _weight(self, samples: int, batch_idx: int) -> float:
+        """Weight of a batch such that the mean over an optimizer step is that over its samples.
 
-        Processes average their gradients evenly. Where the last batches of an epoch do not divide
-        by the number of processes, one has a sample more than another.
+        Processes, and batches that accumulate, average their gradients evenly. Where the last
+        steps of an epoch do not divide by their number, one has a sample more than another.
         """
-        if self.trainer.world_size == 1 or batch_idx < self.trainer.num_training_batches - 2:
-            return loss
-        mean = torch.tensor(float(samples), device=self.device)
-        return loss * samples / self.trainer.strategy.reduce(mean, reduce_op="mean")
+        accumulated = self.trainer.accumulate_grad_batches
+        shares = accumulated * self.trainer.world_size
+        if shares == 1:
+            return 1.0
+        sampler = getattr(self.trainer.train_dataloader, "sampler", None)
+        if not hasattr(sampler, "samples_of_step"):  # a data module of somebody else
+            return 1.0
+        return samples * shares / sampler.samples_of_step(batch_idx // accumulated)
 
-    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
+        if batch_idx == 0:
+            self._log(stage)
+        if not len(labels):  # more processes than samples
+            return images.new_empty(0, self.num_classes)
         logits = self._outputs(images)
-        loss = F.cross_entropy(logits, labels)
-        self._update_metrics(stage, [loss], [logits.argmax(1)], [labels])
+        self._update(stage, self.loss(logits, labels), logits, labels)
         return logits
 
-    def _update_metrics(
-        self,
-        stage: str,
-        losses: Sequence[Tensor],
-        predictions: Sequence[Tensor],
-        labels: Sequence[Tensor],
-    ) -> None:
-        """Adds batches to the metrics: the mean loss of each, and (N,) predictions and labels."""
-        # A loss for each sample: without the check for NaN, which would wait for the device,
-        # MeanMetric forgets the weight that it is given.
-        of_samples = [
-            loss.expand(len(of_batch)) for loss, of_batch in zip(losses, labels, strict=True)
-        ]
-        if any(len(of_batch) for of_batch in labels):
-            self.metrics[f"{stage}/loss"].update(torch.cat(of_samples))
-            self.metrics[f"{stage}/acc"].update(torch.cat(predictions), torch.cat(labels))
+    def _update(self, stage: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch to the metrics: its mean loss, logits (N, num_classes), labels (N,)."""
+        number = len(labels)
+        self.metrics[f"{stage}/loss"].update(loss * number, number)
+        self.metrics[f"{stage}/acc"].update((logits.argmax(1) == labels).sum(), number)
+
+    def _log(self, stage: str) -> None:
+        """Names the metrics of an epoch; Lightning computes them when it ends, early or not."""
         for name in (f"{stage}/loss", f"{stage}/acc"):
+            # The training's own reach the loggers in on_train_epoch_end.
             self.log(
-                name,
-                self.metrics[name],
-                on_step=False,
-                on_epoch=True,
-                logger=stage != "train",  # see on_train_epoch_end
+                name, self.metrics[name], on_step=False, on_epoch=True, logger=stage != "train"
             )
 
 

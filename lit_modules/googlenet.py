@@ -29,8 +29,10 @@ class LitGoogLeNet(LitClassifier):
             raise ValueError(f"aux_weight must be at least 0, got {aux_weight}")
         self.aux_weight = aux_weight
 
-    def loss(self, output: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-        """Training loss of the logits and auxiliary logits, each (N, num_classes)."""
+    def loss(self, output: tuple[Tensor, ...] | Tensor, labels: Tensor) -> Tensor:
+        """Loss of the logits and, in training, auxiliary logits, each (N, num_classes)."""
+        if not self.training:
+            return super().loss(output, labels)
         if isinstance(output, Tensor):
             raise TypeError(
                 f"{type(self.net).__name__} returns no auxiliary logits: train it with "

@@ -1,6 +1,19 @@
-"""Learning-rate schedules that do not repeat the length of the training."""
+"""Learning-rate schedules: one that needs no length, and torch's own in sequence."""
 
 import math
+import warnings
+from collections.abc import Callable
+from typing import Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LRScheduler,
+    OneCycleLR,
+    PolynomialLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
 
 
 class WarmupCosine:
@@ -34,3 +47,78 @@ class WarmupCosine:
             return progress / self.warmup
         falling = (progress - self.warmup) / (1 - self.warmup)
         return self.end + (1 - self.end) * (1 + math.cos(math.pi * falling)) / 2
+
+
+class Schedules:
+    """Schedulers of torch's one after the other, stepped after each optimizer step or epoch.
+
+    Args:
+        schedules: Each makes a scheduler from the optimizer.
+        milestones: After how many steps, or epochs, the second begins, the third, and so on.
+        interval: Whether they are stepped after each optimizer step or after each epoch.
+
+    Raises:
+        ValueError: If the milestones are not one fewer than the schedules, or do not rise.
+    """
+
+    def __init__(
+        self,
+        schedules: list[Callable[[Optimizer], LRScheduler]],
+        milestones: list[int] | None = None,
+        interval: Literal["step", "epoch"] = "step",
+    ) -> None:
+        self.schedules = schedules
+        self.milestones = milestones or []
+        self.interval = interval
+        if len(self.milestones) != len(schedules) - 1:
+            raise ValueError(
+                f"milestones must be one fewer than the {len(schedules)} schedules, got "
+                f"{len(self.milestones)}"
+            )
+        if self.milestones != sorted({m for m in self.milestones if m > 0}):
+            raise ValueError(f"milestones must be positive and rise, got {self.milestones}")
+
+    def build(self, optimizer: Optimizer, length: int) -> LRScheduler:
+        """The scheduler of a training of so many optimizer steps, or epochs.
+
+        Raises:
+            ValueError: If the last one is of another length, or one watches validations.
+        """
+        made = [schedule(optimizer) for schedule in self.schedules]
+        if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in made):
+            raise ValueError("ReduceLROnPlateau watches validations: it can only stand alone")
+        check_length(made[-1], length - sum(self.milestones[-1:]), self.interval)
+        return made[0] if len(made) == 1 else SequentialLR(optimizer, made, self.milestones)
+
+    def __deepcopy__(self, memo: dict) -> "Schedules":
+        return self  # what the command line gives refers to the Trainer; averaging copies modules
+
+
+def check_length(scheduler: LRScheduler, length: int, unit: str) -> None:
+    """Compares where a scheduler ends, if it knows that, with where the training does.
+
+    Args:
+        scheduler: Any of torch's.
+        length: Steps or epochs that are left for it.
+        unit: "step" or "epoch".
+
+    Raises:
+        ValueError: If `OneCycleLR` ends elsewhere: it would stop the training, or be cut off.
+
+    Warns:
+        UserWarning: If `CosineAnnealingLR` or `PolynomialLR` does.
+    """
+    name = ENDS.get(type(scheduler))
+    if name is None or (given := getattr(scheduler, name)) == length:
+        return
+    message = (
+        f"{type(scheduler).__name__} ends after {name} {given}, and the training after {length} "
+        f"{unit}s: set {name} to {length}"
+    )
+    if isinstance(scheduler, OneCycleLR):
+        raise ValueError(message)
+    warnings.warn(message, stacklevel=2)
+
+
+# The argument that says where a schedule ends.
+ENDS = {OneCycleLR: "total_steps", CosineAnnealingLR: "T_max", PolynomialLR: "total_iters"}

@@ -3,6 +3,7 @@
 import io
 import pickle
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from training.atomic import write_atomically
 from training.errors import UserError, warn
@@ -150,6 +152,13 @@ def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | Non
     return None, 0
 
 
+def score_of(metrics: Mapping[str, Tensor]) -> list[float] | None:
+    """What is best: the highest val/acc, then the lowest val/loss; None without a validation."""
+    if "val/acc" not in metrics:
+        return None
+    return [metrics["val/acc"].item(), -metrics["val/loss"].item()]
+
+
 class BestAndLast(Checkpoint):
     """Keeps `best.ckpt`, the highest val/acc (ties: lowest val/loss), and `last.ckpt`.
 
@@ -159,7 +168,7 @@ class BestAndLast(Checkpoint):
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self.best_score: list[float] | None = None  # val/acc and minus val/loss
+        self.best_score: list[float] | None = None
         self.best_epoch = -1
         self._stopped_early = False
 
@@ -167,13 +176,10 @@ class BestAndLast(Checkpoint):
         trainer.should_stop = trainer.should_stop or self._stopped_early
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        metrics = trainer.callback_metrics
         for logger in trainer.loggers:
             logger.save()  # what comes before the checkpoint is not lost if the run goes on from it
         self._stopped_early = trainer.should_stop
-        score = None
-        if "val/acc" in metrics:
-            score = [metrics["val/acc"].item(), -metrics["val/loss"].item()]
+        score = score_of(trainer.callback_metrics)
         is_best = self.best_score is None or (score is not None and score > self.best_score)
         if not is_best:
             trainer.save_checkpoint(self.run.last)

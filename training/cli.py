@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from callbacks.averaging import NoUntrainedAverage
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
 from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
@@ -149,7 +150,7 @@ class TrainingCLI(LightningCLI):
         self.keeper = BestAndLast(self.run)
         config = self.config_init["trainer"]
         callbacks = [
-            *(CrashOnly(), EpochSeed(), StopWhenDiverged(self.run)),
+            *(CrashOnly(), EpochSeed(), StopWhenDiverged(self.run), NoUntrainedAverage()),
             *(self.stopwatch, self.keeper),
         ]
         if config["enable_progress_bar"] is not False:

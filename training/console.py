@@ -13,7 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from training.checkpoints import score_of
+
 REFRESH = 0.1  # seconds
+COLUMNS = {"train/loss": "11.4f", "train/acc": "9.2%", "val/loss": "11.4f", "val/acc": "9.2%"}
 
 console = Console(highlight=False)
 
@@ -57,7 +60,7 @@ class EpochLines(ProgressBar):
         self._bar: Progress | None = None
         self._enabled = True
         self._epoch_start = self._drawn = 0.0
-        self._best: list[float] = []  # val/acc and minus val/loss, as `BestAndLast` compares them
+        self._best: list[float] | None = None  # as `BestAndLast` compares them
 
     def disable(self) -> None:  # Lightning calls it on all processes but the first
         self._enabled = False
@@ -101,14 +104,14 @@ class EpochLines(ProgressBar):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._enabled:
             return
-        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        metrics = trainer.callback_metrics
         figures = f"{trainer.current_epoch + 1:>5}/{trainer.max_epochs:<5}"
-        for stage in ("train", "val"):
-            loss, accuracy = metrics.get(f"{stage}/loss"), metrics.get(f"{stage}/acc")
-            figures += f"{loss:>11.4f}{accuracy:>9.2%}" if loss is not None else " " * 20
+        for name, layout in COLUMNS.items():
+            figure = f"{metrics[name]:{layout}}" if name in metrics else ""
+            figures += f"{figure:>{len(f'{0:{layout}}')}}"
         figures += f"{time.perf_counter() - self._epoch_start:>9.1f}"
-        score = [metrics["val/acc"], -metrics["val/loss"]] if "val/acc" in metrics else []
-        if score > self._best:
+        score = score_of(metrics)
+        if score is not None and (self._best is None or score > self._best):
             self._best = score
             figures += "  [green]best[/green]"
         console.print(figures)

@@ -16,6 +16,8 @@ import lightning
 import torch
 import torchvision
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
 from training.atomic import write_atomically
 from training.inspection import count_macs, count_parameters
@@ -26,39 +28,64 @@ if TYPE_CHECKING:
 
 
 class Stopwatch(Callback):
-    """Times the training, validation and checkpoints left out of the images per second."""
+    """Times the training: all of it, and its steps alone, without validation and checkpoints.
+
+    Attributes:
+        train_seconds: From the first step to the end of the last epoch, over all restarts.
+        train_cpu_seconds: Processor time in it, of all threads of all processes; it hardly depends
+            on what else a machine does.
+        images_per_second: Of the steps of each epoch, over all processes.
+    """
 
     def __init__(self) -> None:
-        self.train_seconds = 0.0
-        self.images_per_second: list[float] = []  # of each epoch
-        self._fit_start = self._epoch_start = 0.0
+        self.train_seconds = self.train_cpu_seconds = 0.0
+        self.images_per_second: list[float] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._fit_start = time.perf_counter()
+        self._fit_start, self._cpu_start = time.perf_counter(), time.process_time()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_start = time.perf_counter()
+        self._images, self._step_seconds = 0, 0.0
+        self._steps_start = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
     ) -> None:
-        if trainer.is_last_batch:  # before the validation, which belongs to the last batch
-            _wait_for_device(trainer)
-            most = trainer.datamodule.batch_size * trainer.num_training_batches
-            images = min(most, len(trainer.train_dataloader.dataset))
-            seconds = time.perf_counter() - self._epoch_start
-            self.images_per_second.append(images / seconds)
+        self._images += len(batch[1])
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._pause(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._steps_start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        now = time.perf_counter()
+        self._pause(trainer)
+        now, cpu_now = time.perf_counter(), time.process_time()
         self.train_seconds += now - self._fit_start
-        self._fit_start = now
+        # In 32 bits, all that some accelerators have.
+        own = torch.tensor([self._images, cpu_now - self._cpu_start], device=pl_module.device)
+        images, cpu_seconds = trainer.strategy.reduce(own, reduce_op="sum").tolist()
+        self.train_cpu_seconds += cpu_seconds
+        self.images_per_second.append(images / self._step_seconds)
+        self._fit_start, self._cpu_start = now, cpu_now
 
     def state_dict(self) -> dict[str, Any]:
-        return {"train_seconds": self.train_seconds, "images_per_second": self.images_per_second}
+        return {
+            "train_seconds": self.train_seconds,
+            "train_cpu_seconds": self.train_cpu_seconds,
+            "images_per_second": self.images_per_second,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.train_seconds = state_dict["train_seconds"]
+        self.train_cpu_seconds = state_dict["train_cpu_seconds"]
         self.images_per_second = state_dict["images_per_second"]
 
     @property
@@ -66,6 +93,12 @@ class Stopwatch(Callback):
         """Median over the epochs, without the first, which warms up, where there are others."""
         speeds = self.images_per_second[1:] or self.images_per_second
         return statistics.median(speeds) if speeds else 0.0
+
+    def _pause(self, trainer: Trainer) -> None:
+        """Adds the steps since the start, or the last validation, of this epoch."""
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize(trainer.strategy.root_device)
+        self._step_seconds += time.perf_counter() - self._steps_start
 
 
 def collect_results(cli: "TrainingCLI", test_metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -86,6 +119,7 @@ def collect_results(cli: "TrainingCLI", test_metrics: Mapping[str, float]) -> di
         "test_accuracy": test_metrics["test/acc"],
         "test_loss": test_metrics["test/loss"],
         "train_seconds": cli.stopwatch.train_seconds,
+        "train_cpu_seconds": cli.stopwatch.train_cpu_seconds,
         "images_per_second": cli.stopwatch.steady_images_per_second,
         "peak_memory_bytes": peak_memory_bytes(device),
         "precision": trainer.precision,
@@ -136,8 +170,3 @@ def commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None
-
-
-def _wait_for_device(trainer: Trainer) -> None:
-    if trainer.strategy.root_device.type == "cuda":
-        torch.cuda.synchronize(trainer.strategy.root_device)

@@ -56,5 +56,5 @@ def test_a_step_does_not_wait_for_the_gpu(name):
         with RefuseWaiting():
             batch = data.transfer_batch_to_device(batch, torch.device("cuda"), 0)
             batch = data.on_after_batch_transfer(batch, 0)
-            loss = model.training_step(batch, batch_idx=0)
+            loss = model.training_step(batch, batch_idx=1)
         assert loss.device.type == "cuda"

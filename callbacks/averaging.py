@@ -1,0 +1,101 @@
+"""Averaged weights that are never those of an untrained network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class EMAWeightAveraging(WeightAveraging):
+    """Exponential moving average of the weights, which is what is validated, tested and kept.
+
+    Lightning's, with a decay that warms up: in the n-th update it is (1 + n) / (10 + n), at most
+    `decay`, as in TensorFlow's `ExponentialMovingAverage`. A constant decay of 0.999 would keep
+    the first weights in the average for thousands of steps.
+
+    Args:
+        decay: Share of the average that an update keeps once it has warmed up, in [0, 1].
+        update_every_n_steps: Optimizer steps from one update to the next, at least 1.
+        update_starting_at_step: The first step that is followed by an update; None is 0.
+        update_starting_at_epoch: The first epoch with updates; None is 0.
+        device: Where the average is kept; None is the network's device.
+        use_buffers: Whether the running statistics of batch normalisation are averaged too, or
+            else those of the network taken.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.999,
+        update_every_n_steps: int = 1,
+        update_starting_at_step: int | None = None,
+        update_starting_at_epoch: int | None = None,
+        device: str | int | None = None,
+        use_buffers: bool = True,
+    ) -> None:
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must be in [0, 1], got {decay}")
+        if update_every_n_steps < 1:
+            raise ValueError(f"update_every_n_steps must be at least 1, got {update_every_n_steps}")
+        super().__init__(device, use_buffers, multi_avg_fn=self._average)
+        self.decay = decay
+        self.update_every_n_steps = update_every_n_steps
+        self.update_starting_at_step = update_starting_at_step or 0
+        self.update_starting_at_epoch = update_starting_at_epoch or 0
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        if step_idx is None or step_idx < self.update_starting_at_step:
+            return False
+        return step_idx % self.update_every_n_steps == 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch >= self.update_starting_at_epoch:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    @torch.no_grad()
+    def _average(
+        self, averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int
+    ) -> None:
+        """Moves averages of one type towards the current values, after so many updates."""
+        if not averages[0].is_floating_point():  # the number of batches that a norm has seen
+            torch._foreach_copy_(averages, current)
+            return
+        n = int(updates)
+        torch._foreach_lerp_(averages, current, 1 - min(self.decay, (1 + n) / (10 + n)))
+
+
+class NoUntrainedAverage(Callback):
+    """Keeps what an average leaves out at the network's own values.
+
+    For all of Lightning's `WeightAveraging`, before a validation and before a checkpoint: the whole
+    average as long as it has not begun, and the buffers if they are not averaged. Otherwise a copy
+    of the untrained network would be validated and kept.
+    """
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for callback in trainer.callbacks:
+            if isinstance(callback, WeightAveraging):
+                _follow(callback, pl_module)
+
+    on_train_epoch_end = on_validation_start
+
+
+@torch.no_grad()
+def _follow(averaging: WeightAveraging, module: LightningModule) -> None:
+    average = averaging._average_model
+    if average is None:  # it is not for this stage
+        return
+    has_begun = average.n_averaged > 0
+    if not has_begun:
+        for ours, theirs in zip(average.module.parameters(), module.parameters(), strict=True):
+            ours.copy_(theirs)
+    if not has_begun or not averaging._use_buffers:
+        for ours, theirs in zip(average.module.buffers(), module.buffers(), strict=True):
+            ours.copy_(theirs)
