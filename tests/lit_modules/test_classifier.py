@@ -117,3 +117,68 @@ def test_label_smoothing_out_of_range_is_refused(value):
 def test_a_learning_rate_that_the_optimizer_refuses_is_refused_at_once():
     with pytest.raises(ValueError, match="learning rate"):
         LitClassifier(LeNet5(), lambda p: torch.optim.SGD(p, lr=-1.0))
+
+
+def test_an_epoch_that_is_cut_short_has_the_metrics_of_what_it_saw():
+    class Stop(Callback):
+        def __init__(self):
+            self.losses = {}
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            epoch = self.losses.setdefault(trainer.current_epoch, [])
+            epoch.append(outputs["loss"].item())
+
+        def on_validation_end(self, trainer, module):
+            trainer.should_stop = trainer.global_step == 8  # five batches, and three
+
+    stop = Stop()
+    trainer = fit(
+        LitClassifier(LeNet5("tanh")),
+        Digits(batch_size=256, image_size=28),
+        max_epochs=3,
+        val_check_interval=0.2,
+        callbacks=[stop],
+    )
+    assert len(stop.losses[1]) == 3
+    mean = sum(stop.losses[1]) / 3
+    assert trainer.callback_metrics["train/loss"].item() == pytest.approx(mean, rel=1e-6)
+
+
+def test_max_steps_leave_the_metrics_of_what_was_seen():
+    data = Digits(batch_size=256, image_size=28)
+    module = LitClassifier(LeNet5("tanh"), lambda p: torch.optim.SGD(p, lr=0.0))
+    trainer = fit(module, data, max_steps=2, max_epochs=-1)
+    shares = [round(trainer.callback_metrics["train/acc"].item() * 512, 6)]
+    assert shares[0] == int(shares[0])  # of two batches of 256
+
+
+def test_an_epoch_without_validation_has_no_figures_of_an_earlier_one():
+    class Seen(Callback):
+        def __init__(self):
+            self.epochs = {}
+
+        def on_train_epoch_end(self, trainer, module):
+            self.epochs[trainer.current_epoch] = set(trainer.callback_metrics)
+
+    seen = Seen()
+    fit(LitClassifier(LeNet5("tanh")), max_epochs=3, check_val_every_n_epoch=2, callbacks=[seen])
+    train = {"train/loss", "train/acc"}
+    assert seen.epochs == {0: train, 1: train | {"val/loss", "val/acc"}, 2: train}
+
+
+def test_the_loss_of_ones_own_is_that_of_training_validation_and_test():
+    class Squared(LitClassifier):
+        def loss(self, output, labels):
+            return (output - nn.functional.one_hot(labels, 10)).square().mean()
+
+    module = Squared(LeNet5("tanh"), lambda p: torch.optim.SGD(p, lr=0.0))
+    data = Digits(batch_size=100, image_size=28)
+    trainer = fit(module, data)
+    figures = dict(trainer.callback_metrics)
+    figures |= trainer.test(module, data, verbose=False)[0]
+    module.eval()
+    for split in ("train", "val", "test"):
+        images = data.preparation(data.splits[split].images.float() / 255)
+        with torch.no_grad():
+            loss = module.loss(module(images), data.splits[split].labels).item()
+        assert float(figures[f"{split}/loss"]) == pytest.approx(loss, rel=1e-6)

@@ -24,7 +24,7 @@ STATES = {
     *("state_dict", "current_model_state", "averaging_state"),
     *("optimizer_states", "lr_schedulers", "epoch", "global_step"),
 }
-MEASURED = ("train_seconds", "images_per_second", "peak_memory_bytes")
+MEASURED = ("train_seconds", "train_cpu_seconds", "images_per_second", "peak_memory_bytes")
 
 
 def callbacks(*others):
@@ -113,13 +113,21 @@ def test_killed_at_each_stage(whole, tmp_path, death):
     assert_same_end(tmp_path / "run", whole(*recipe))
 
 
-EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging"}
+EMA = {"class_path": "callbacks.EMAWeightAveraging"}
+LATE_EMA = EMA | {"init_args": {"update_starting_at_step": 30}}
 EARLY = {
     "class_path": "lightning.pytorch.callbacks.EarlyStopping",
     "init_args": {"monitor": "val/acc", "mode": "max", "min_delta": 1.0, "patience": 1},
 }
+# Five validations an epoch: it ends in the second one.
+EARLY_IN_SECOND = EARLY | {"init_args": EARLY["init_args"] | {"patience": 7}}
 RECIPES = {
     "averaged weights": callbacks(EMA),
+    "weights that are averaged from the second epoch": callbacks(LATE_EMA),
+    "OneCycleLR": (
+        *("--model.schedule", f"{SCHEDULERS}.OneCycleLR", "--model.schedule.max_lr", "0.01"),
+        *("--model.schedule.total_steps", "60", *callbacks()),
+    ),
     "StepLR": (
         *("--model.schedule", f"{SCHEDULERS}.StepLR", "--model.schedule.step_size", "1"),
         *callbacks(),
@@ -129,6 +137,11 @@ RECIPES = {
         *("--model.schedule.patience", "0", "--model.schedule.threshold", "0.9", *callbacks()),
     ),
     "early stopping": callbacks(EARLY),
+    "early stopping in an epoch": (
+        *callbacks(EARLY_IN_SECOND),
+        "--trainer.val_check_interval",
+        "0.2",
+    ),
 }
 
 

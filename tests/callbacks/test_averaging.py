@@ -1,0 +1,119 @@
+"""Averaged weights against the same average in a bare loop."""
+
+import copy
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import nn
+
+from callbacks import EMAWeightAveraging
+from callbacks.averaging import NoUntrainedAverage
+from datamodules import Digits
+from lit_modules import LitClassifier
+
+
+class Weights(Callback):
+    """The network's own state after each step, and what each validation sees."""
+
+    def __init__(self):
+        self.after_steps, self.validated = [], []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.after_steps.append(copy.deepcopy(module.net.state_dict()))
+
+    def on_validation_end(self, trainer, module):  # the network is its own again
+        pass
+
+    def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == 0:
+            self.validated.append(copy.deepcopy(module.net.state_dict()))
+
+
+def train(tmp_path, averaging, epochs=3):
+    """States after each step, of each validation, and of the checkpoint at the end."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
+    weights = Weights()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[averaging, NoUntrainedAverage(), weights],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(LitClassifier(net), Digits(batch_size=256))
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    end = torch.load(tmp_path / "end.ckpt", weights_only=True)["state_dict"]
+    end = {name.removeprefix("net."): value for name, value in end.items()}
+    return weights.after_steps, weights.validated, end
+
+
+def average(states, decay=0.999):
+    """What the formula of the docstring makes of the states after each step."""
+    mean = copy.deepcopy(states[0])
+    for n, state in enumerate(states[1:], 1):
+        share = min(decay, (1 + n) / (10 + n))
+        for name, value in state.items():
+            if value.is_floating_point():
+                mean[name] = share * mean[name] + (1 - share) * value
+            else:
+                mean[name] = value
+    return mean
+
+
+def test_the_average_is_that_of_the_formula(tmp_path):
+    after_steps, validated, end = train(tmp_path, EMAWeightAveraging())
+    assert len(after_steps) == 15
+    for epoch in range(3):
+        torch.testing.assert_close(validated[epoch], average(after_steps[: 5 * epoch + 5]))
+    torch.testing.assert_close(end, average(after_steps))
+
+
+def test_the_decay_is_the_limit(tmp_path):
+    after_steps, _, end = train(tmp_path, EMAWeightAveraging(decay=0.3), epochs=2)
+    torch.testing.assert_close(end, average(after_steps, decay=0.3))
+
+
+@pytest.mark.parametrize(
+    ("options", "averaged"),
+    [
+        ({"update_starting_at_step": 7}, slice(7, None)),
+        ({"update_starting_at_epoch": 2}, slice(10, None)),
+        ({"update_every_n_steps": 5}, slice(0, None, 5)),
+    ],
+)
+def test_an_average_that_has_not_begun_is_the_network(tmp_path, options, averaged):
+    after_steps, validated, end = train(tmp_path, EMAWeightAveraging(**options))
+    begins = averaged.start
+    for epoch in range(3):
+        steps = 5 * epoch + 5
+        expected = after_steps[steps - 1]
+        if steps > begins:
+            expected = average(after_steps[averaged.start : steps : averaged.step])
+        torch.testing.assert_close(validated[epoch], expected)
+    torch.testing.assert_close(end, average(after_steps[averaged]))
+
+
+def test_an_average_that_never_begins_is_the_network(tmp_path):
+    after_steps, validated, end = train(tmp_path, EMAWeightAveraging(update_starting_at_step=99))
+    torch.testing.assert_close(validated[-1], after_steps[-1], rtol=0, atol=0)
+    torch.testing.assert_close(end, after_steps[-1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [WeightAveraging, EMAWeightAveraging])
+def test_statistics_that_are_not_averaged_are_the_networks(tmp_path, kind):
+    after_steps, validated, _ = train(tmp_path, kind(use_buffers=False))
+    for name in ("1.running_mean", "1.running_var", "1.num_batches_tracked"):
+        assert torch.equal(validated[-1][name], after_steps[-1][name])
+    assert not torch.equal(validated[-1]["0.weight"], after_steps[-1]["0.weight"])
+
+
+@pytest.mark.parametrize("options", [{"decay": 1.1}, {"update_every_n_steps": 0}])
+def test_a_value_out_of_range_is_refused(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+        EMAWeightAveraging(**options)
