@@ -40,6 +40,8 @@ class StopWhenDiverged(Callback):
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._steps:  # of an epoch that was cut short
+            self._check(trainer)
         val_loss = trainer.callback_metrics.get("val/loss")
         if val_loss is not None and not val_loss.isfinite():
             self._stop(f"the validation loss is not finite after step {trainer.global_step}")

@@ -48,3 +48,20 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path):
     trainer.callback_metrics["val/loss"] = torch.tensor(float("nan"))
     with pytest.raises(UserError, match="validation loss is not finite after step 7"):
         callback.on_train_epoch_end(trainer, None)
+
+
+def test_the_steps_of_an_epoch_that_is_cut_short_are_looked_at(tmp_path):
+    callback = StopWhenDiverged(RunFolder(str(tmp_path), "name"))
+    trainer = SimpleNamespace(
+        callback_metrics={},
+        global_step=2,
+        log_every_n_steps=50,
+        is_last_batch=False,
+        optimizers=[SimpleNamespace(param_groups=[{"lr": 0.5}])],
+        strategy=SimpleNamespace(reduce=lambda value, reduce_op: value),
+    )
+    for index, loss in enumerate((1.0, float("inf"))):
+        callback.on_train_batch_start(trainer, None, None, index)
+        callback.on_train_batch_end(trainer, None, {"loss": torch.tensor(loss)}, None, index)
+    with pytest.raises(UserError, match=r"not finite in step 2, at learning rate 0\.5"):
+        callback.on_train_epoch_end(trainer, None)

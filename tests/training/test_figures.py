@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 
 import evaluate as evaluate_script
 from datamodules import Digits
+from inference.onnx import measured
 from models.lenet import LeNet5
 from tests.conftest import QUICKSTART
 from tests.running import train_quickly
@@ -210,6 +211,7 @@ def run(tmp_path, monkeypatch, capsys):
         evaluated = json.loads((tmp_path / "e.json").read_text())
         assert evaluated["accuracy"] == results["test_accuracy"]
         assert evaluated["loss"] == pytest.approx(results["test_loss"], rel=figures, abs=0)
+        assert measured(best)["test_accuracy"] == results["test_accuracy"]  # in the ONNX file
         accuracy, loss = plain_loop(best)
         assert accuracy == results["test_accuracy"]
         # Resized and normalised in another order, which costs some of the 24 bits.
