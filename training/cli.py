@@ -22,7 +22,13 @@ from training.console import EpochLines, silence_what_no_user_can_act_on
 from training.dashboard import Dashboard
 from training.divergence import StopWhenDiverged
 from training.errors import UserError, raising, warn
-from training.inspection import check_network, count_macs, count_parameters
+from training.inspection import (
+    check_network,
+    check_schedule,
+    count_macs,
+    count_parameters,
+    count_trained,
+)
 from training.loggers import RunCSV, RunTensorBoard
 from training.processes import (
     CrashOnly,
@@ -35,7 +41,7 @@ from training.profiling import Unprofiled
 from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
-from training.trainer_options import check_trainer_options
+from training.trainer_options import check_trainer_options, check_validation, count_batches
 
 ALSO_COMPARED = ("seed_everything", "trainer.max_epochs", "trainer.precision")
 SHAPES = ("channels", "num_classes")  # what the data decide
@@ -165,7 +171,7 @@ class TrainingCLI(LightningCLI):
         plugins = config["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         config["plugins"] = [*plugins, AtomicCheckpointIO()]
-        with raising(ValueError, TypeError, MisconfigurationException):
+        with raising(ValueError, TypeError, ImportError, MisconfigurationException):
             return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
@@ -174,6 +180,10 @@ class TrainingCLI(LightningCLI):
         check_network(self.model, data)
         data.prepare_data()
         data.setup("fit")
+        batches = count_batches(self.trainer, "train", len(data.train_dataloader()))
+        if count_batches(self.trainer, "val", len(data.val_dataloader())):
+            check_validation(self.trainer, batches)
+        check_schedule(self.model, self.trainer, batches)
 
     @contextmanager
     def open_run(self) -> Iterator[RunFolder]:
@@ -226,10 +236,12 @@ class TrainingCLI(LightningCLI):
         """What the run is about to do, for its header."""
         net, data, trainer = self.model.net, self.datamodule, self.trainer
         macs = count_macs(net, data.channels, data.image_size)
+        trained = count_trained(net)
+        part = f" ({trained:,} trained)" if trained < count_parameters(net) else ""
         train, val = (len(data.splits[split].labels) for split in ("train", "val"))
         devices = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
         return {
-            "net": f"{type(net).__name__}, {count_parameters(net):,} parameters, "
+            "net": f"{type(net).__name__}, {count_parameters(net):,} parameters{part}, "
             f"{macs / 1e6:,.2f} MMAC an image",
             "data": f"{data.name}, {train:,} + {val:,} images of {data.image_size} x "
             f"{data.image_size}, batches of {data.batch_size}",

@@ -1,26 +1,33 @@
 """What a network costs, and whether it takes the images it is going to get."""
 
 import copy
+import warnings
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
-from training.errors import UserError, raising
+from training.errors import UserError, raising, warn
 
 LARGEST_PROBED = 256  # pixels
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Number of trainable values."""
+    """Number of values that the network has learnt, or keeps as they are."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def count_trained(net: nn.Module) -> int:
+    """Number of values that training changes."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
 def count_macs(net: nn.Module, channels: int, image_size: int) -> int:
     """Multiply-accumulates of convolutions and linear layers for one image, forward."""
-    net = copy.deepcopy(net).to("meta").eval()
+    net = copy.deepcopy(net).to("meta", torch.float32).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.empty(1, channels, image_size, image_size, device="meta"))
     return counter.get_total_flops() // 2
@@ -32,6 +39,10 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
     Raises:
         UserError: If it cannot, with what has to change.
     """
+    if not count_trained(module.net):
+        raise UserError(
+            f"all parameters of {type(module.net).__name__} are frozen: there is nothing to train."
+        )
     check_image_size(module.net, data.channels, data.image_size)
     net = copy.deepcopy(module.net).to("meta").train()
     output = net(torch.empty(2, data.channels, data.image_size, data.image_size, device="meta"))
@@ -43,6 +54,35 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
             f"{type(module.net).__name__} returns {tuple(logits.shape[1:])} values an image, and "
             f"{data.name} has {len(data.classes)} classes. See the network's num_classes."
         )
+
+
+def check_schedule(module: LitClassifier, trainer: Trainer, batches: int) -> None:
+    """Makes the optimizer and the schedule once, before anything is written.
+
+    Warns where a schedule ends before or after the training.
+
+    Args:
+        module: What is trained.
+        trainer: The Trainer.
+        batches: Training batches of an epoch.
+
+    Raises:
+        UserError: If there is no such schedule for a training of this length.
+    """
+    if module.schedule is None:
+        return
+    epochs = trainer.max_epochs
+    steps = -(-batches // trainer.accumulate_grad_batches) * epochs
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            module.build_scheduler(module.build_optimizer(), steps, epochs)
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            raise UserError(
+                f"model.schedule: {error}. The training has {steps} steps in {epochs} epochs."
+            ) from error
+    for warning in caught:
+        warn(str(warning.message))
 
 
 def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:

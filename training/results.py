@@ -118,6 +118,7 @@ def collect_results(cli: "TrainingCLI", test_metrics: Mapping[str, float]) -> di
         "val_accuracy": cli.keeper.best_score[0] if cli.keeper.best_score else None,
         "test_accuracy": test_metrics["test/acc"],
         "test_loss": test_metrics["test/loss"],
+        "test_images": int(cli.model.metrics["test/acc"].samples),
         "train_seconds": cli.stopwatch.train_seconds,
         "train_cpu_seconds": cli.stopwatch.train_cpu_seconds,
         "images_per_second": cli.stopwatch.steady_images_per_second,

@@ -1,6 +1,10 @@
 """Options of Lightning's Trainer with which a run would not be what this project promises."""
 
+import importlib
+from datetime import timedelta
+
 from jsonargparse import Namespace
+from lightning.pytorch import Trainer, callbacks
 
 from training.errors import UserError
 
@@ -18,12 +22,30 @@ REFUSED = {
     "fast_dev_run": ONLY_A_TRIAL,
     "overfit_batches": ONLY_A_TRIAL,
 }
-AT_LEAST_1 = ("max_epochs", "log_every_n_steps")
+AT_LEAST_1 = ("max_epochs", "log_every_n_steps", "accumulate_grad_batches")
 NOT_NOTHING = ("limit_train_batches", "limit_test_batches")
+# What changes the weights, the batch or the number of steps without the checkpoint's knowledge.
+REFUSED_CALLBACKS = {
+    callbacks.StochasticWeightAveraging: "averages after the last checkpoint, which is what is "
+    "tested. Average with callbacks.EMAWeightAveraging, or evenly with "
+    "lightning.pytorch.callbacks.WeightAveraging.",
+    callbacks.BatchSizeFinder: "trains with another batch than the config says. Set "
+    "data.batch_size, or compare several with sweep.py.",
+    callbacks.LearningRateFinder: "trains with another learning rate than the config says. "
+    "Compare several with sweep.py.",
+    callbacks.GradientAccumulationScheduler: "changes the number of steps that the schedule "
+    "spans. Set trainer.accumulate_grad_batches.",
+    callbacks.Timer: WHOLE_EPOCHS,
+    callbacks.ModelPruning: "leaves weights under other names than the network has. Prune a "
+    "finished network with torch.nn.utils.prune, and train it from Python.",
+}
+REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveraging"}
 
 
 def check_trainer_options(trainer: Namespace) -> None:
     """Makes sure that the Trainer is to train whole epochs, to validate and to test.
+
+    Lightning's own EMAWeightAveraging gives way to this project's, which takes its arguments.
 
     Raises:
         UserError: If not, with what to set instead.
@@ -37,9 +59,61 @@ def check_trainer_options(trainer: Namespace) -> None:
     for name in NOT_NOTHING:
         if trainer[name] == 0:
             raise UserError(f"trainer.{name} 0 leaves nothing to do.")
+    if isinstance(trainer.val_check_interval, str | dict | timedelta):
+        raise UserError("trainer.val_check_interval is a share of an epoch or a number of batches.")
+    if trainer.check_val_every_n_epoch is None:
+        raise UserError("trainer.check_val_every_n_epoch must be a number: 1 is every epoch.")
     if isinstance(trainer.strategy, str) and (
         "spawn" in trainer.strategy or "fork" in trainer.strategy
     ):
         raise UserError(
             f"trainer.strategy {trainer.strategy}: use ddp, which starts the script anew."
         )
+    listed = trainer.callbacks or []
+    for callback in listed if isinstance(listed, list) else [listed]:
+        _check_callback(callback)
+
+
+def count_batches(trainer: Trainer, split: str, batches: int) -> int:
+    """Batches of train or val that are left of so many by the Trainer's limit.
+
+    Raises:
+        UserError: If the limit is a share that leaves none.
+    """
+    limit = getattr(trainer, f"limit_{split}_batches")
+    left = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if limit and not left:
+        raise UserError(f"trainer.limit_{split}_batches {limit} of {batches} batches is none.")
+    return left
+
+
+def check_validation(trainer: Trainer, batches: int) -> None:
+    """Makes sure that the end of each epoch, where checkpoints are kept, is validated.
+
+    Args:
+        trainer: The Trainer.
+        batches: Training batches of an epoch.
+
+    Raises:
+        UserError: If not, with the nearest interval that does.
+    """
+    said = trainer.val_check_interval
+    every = said if isinstance(said, int) else max(1, int(batches * said))
+    if every < 1 or batches % every:
+        divisors = [number for number in range(1, batches + 1) if batches % number == 0]
+        nearest = min(divisors, key=lambda number: abs(number - every))
+        raise UserError(
+            f"trainer.val_check_interval {said} is every {every} of {batches} batches: the end of "
+            "the epoch, where checkpoints are kept, would not be validated. A number of batches "
+            f"that divides {batches} does, such as {nearest}."
+        )
+
+
+def _check_callback(callback: Namespace) -> None:
+    module, _, name = callback.class_path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name, None)
+    if kind in REPLACED_CALLBACKS:
+        callback.class_path = REPLACED_CALLBACKS[kind]
+    for refused, reason in REFUSED_CALLBACKS.items():
+        if isinstance(kind, type) and issubclass(kind, refused):
+            raise UserError(f"{name} {reason}")

@@ -1,0 +1,178 @@
+"""Options of Lightning that would make a run's figures untrue are refused, or work."""
+
+import json
+
+import pytest
+import yaml
+from lightning.pytorch.callbacks import StochasticWeightAveraging
+from torch import nn
+
+from models.lenet import LeNet5
+from tests.conftest import QUICKSTART, assert_one_line
+from tests.running import train_quickly
+from training.inspection import count_macs, count_parameters
+
+SCHEDULERS = "torch.optim.lr_scheduler"
+
+
+class OwnAveraging(StochasticWeightAveraging):
+    """Of a user."""
+
+
+def frozen(num_classes: int = 10) -> nn.Module:
+    return LeNet5("tanh", num_classes=num_classes).requires_grad_(False)
+
+
+def half_frozen(num_classes: int = 10) -> nn.Module:
+    net = LeNet5("tanh", num_classes=num_classes)
+    net.c1.requires_grad_(False)
+    return net
+
+
+def callback(name, **init_args):
+    return ["--trainer.callbacks", json.dumps([{"class_path": name, "init_args": init_args}])]
+
+
+def schedule(name, **init_args):
+    named = {"class_path": f"{SCHEDULERS}.{name}", "init_args": init_args}
+    return ["--model.schedule", json.dumps(named)]
+
+
+PRUNING = {"pruning_fn": "l1_unstructured", "amount": 0.5}
+REFUSED = {
+    "stochastic weight averaging": (
+        callback("StochasticWeightAveraging", swa_lrs=0.1),
+        ["StochasticWeightAveraging", "callbacks.EMAWeightAveraging"],
+    ),
+    "a subclass of it": (
+        callback("tests.training.test_trainer_options.OwnAveraging", swa_lrs=0.1),
+        ["OwnAveraging", "callbacks.EMAWeightAveraging"],
+    ),
+    "a search for the batch": (callback("BatchSizeFinder"), ["BatchSizeFinder", "data.batch_size"]),
+    "a search for the rate": (callback("LearningRateFinder"), ["LearningRateFinder", "sweep.py"]),
+    "accumulation that changes": (
+        callback("GradientAccumulationScheduler", scheduling={0: 1, 1: 2}),
+        ["GradientAccumulationScheduler", "trainer.accumulate_grad_batches"],
+    ),
+    "a timer": (callback("Timer", duration="00:00:00:01"), ["Timer", "trainer.max_epochs"]),
+    "pruning": (callback("ModelPruning", **PRUNING), ["ModelPruning", "torch.nn.utils.prune"]),
+    "an end of an epoch without validation": (
+        ["--trainer.val_check_interval", "0.3"],
+        ["val_check_interval 0.3", "6 of 20 batches", "such as 5"],
+    ),
+    "no interval": (["--trainer.val_check_interval", "0"], ["val_check_interval 0", "such as 1"]),
+    "too long an interval": (
+        ["--trainer.val_check_interval", "30"],
+        ["val_check_interval 30", "20 batches", "such as 20"],
+    ),
+    "an interval in seconds": (
+        ["--trainer.val_check_interval", "00:00:00:05"],
+        ["val_check_interval", "number of batches"],
+    ),
+    "an interval over epochs": (
+        ["--trainer.check_val_every_n_epoch", "null"],
+        ["check_val_every_n_epoch"],
+    ),
+    "none to train on": (
+        ["--trainer.limit_train_batches", "1e-5"],
+        ["limit_train_batches 1e-05", "20 batches"],
+    ),
+    "none to validate on": (
+        ["--trainer.limit_val_batches", "1e-5"],
+        ["limit_val_batches 1e-05", "3 batches"],
+    ),
+    "no accumulation": (
+        ["--trainer.accumulate_grad_batches", "0"],
+        ["accumulate_grad_batches", "at least 1"],
+    ),
+    "frozen parameters": (
+        ["--model.net", "tests.training.test_trainer_options.frozen"],
+        ["frozen", "LeNet5"],
+    ),
+    "a precision of packages that are not there": (
+        ["--trainer.precision", "transformer-engine"],
+        ["transformer_engine"],
+    ),
+    "a schedule without a length": (
+        schedule("OneCycleLR", max_lr=0.1),
+        ["model.schedule", "total_steps", "20 steps"],
+    ),
+    "a schedule of another length": (
+        schedule("OneCycleLR", max_lr=0.1, total_steps=19),
+        ["model.schedule", "total_steps 19", "set total_steps to 20"],
+    ),
+    "a schedule over steps of another length": (
+        [
+            "--model.schedule",
+            json.dumps(
+                {
+                    "class_path": "lit_modules.Schedules",
+                    "init_args": {
+                        "milestones": [5],
+                        "schedules": [
+                            {"class_path": f"{SCHEDULERS}.ConstantLR"},
+                            {
+                                "class_path": f"{SCHEDULERS}.OneCycleLR",
+                                "init_args": {"max_lr": 0.1, "total_steps": 20},
+                            },
+                        ],
+                    },
+                }
+            ),
+        ],
+        ["model.schedule", "set total_steps to 15"],
+    ),
+}
+
+
+@pytest.mark.parametrize("use", REFUSED)
+def test_it_is_refused_in_one_line(quickstart, tmp_path, use):
+    arguments, named = REFUSED[use]
+    assert_one_line(quickstart(*arguments), named)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "length"),
+    [
+        (schedule("CosineAnnealingLR", T_max=9), "set T_max to 1"),
+        (schedule("PolynomialLR", total_iters=9), "set total_iters to 1"),
+    ],
+)
+def test_a_schedule_that_ends_elsewhere_gets_a_warning_of_one_line(quickstart, said, length):
+    ended = quickstart(*said, "--dashboard", "false")
+    assert ended.status == 0
+    assert len(ended.err.splitlines()) == 1
+    assert ended.err.startswith("warning: ")
+    assert length in ended.err
+
+
+def test_lightnings_own_average_gives_way_to_ours(quickstart, tmp_path):
+    options = callback("lightning.pytorch.callbacks.EMAWeightAveraging", decay=0.9)
+    assert quickstart(*options, "--dashboard", "false").status == 0
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    (said,) = config["trainer"]["callbacks"]
+    assert said["class_path"] == "callbacks.EMAWeightAveraging"
+    assert said["init_args"]["decay"] == 0.9
+
+
+@pytest.mark.parametrize("profiler", ["simple", "advanced"])
+def test_a_profiler_prints_its_report(tmp_path, profiler):
+    options = ("--trainer.max_epochs", "1", "--dashboard", "false", "--trainer.profiler", profiler)
+    ended = train_quickly("--config", QUICKSTART, *options, cwd=tmp_path)
+    assert ended.status == 0
+    assert "run_training_epoch" in ended.err
+
+
+def test_parameters_that_are_not_trained_count_too(quickstart, tmp_path):
+    net = "tests.training.test_trainer_options.half_frozen"
+    ended = quickstart("--model.net", net, "--dashboard", "false")
+    assert ended.status == 0
+    assert "61,706 parameters (61,550 trained)" in ended.out  # 6 kernels of 5 x 5 with biases
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["parameters"] == count_parameters(LeNet5()) == 61_706
+
+
+def test_macs_are_counted_in_any_precision():
+    net = LeNet5()
+    assert count_macs(net.bfloat16(), 1, 28) == count_macs(net.double(), 1, 28) == 416_520
