@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,12 @@ from typing import Any
 import lightning
 import torch
 
+from training.threads import limit_threads, usable_processors
+
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
+    limit_threads()
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the datasets")
     parser.add_argument("--rounds", type=int, default=5)
@@ -27,7 +29,7 @@ def machine() -> dict[str, str | int]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count() or 0,
+        "cores": usable_processors(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "python": platform.python_version(),

@@ -9,8 +9,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datamodules.batches import GlobalBatchSampler, ImagesInMemory, Split
-from datamodules.preparation import Preparation
+from datamodules.batches import BatchesInOrder, GlobalBatchSampler, ImagesInMemory, Split
+from datamodules.preparation import Preparation, one_thread_if_small
 
 
 class InMemoryDataModule(LightningDataModule):
@@ -19,7 +19,7 @@ class InMemoryDataModule(LightningDataModule):
     A subclass names its facts as class attributes and implements `load`.
 
     Args:
-        batch_size: Samples of one optimizer step, over all devices.
+        batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
         image_size: Side that images are resized to; None keeps the dataset's own.
         channels: 3 repeats a gray channel, for networks that expect colour.
         augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training, one after
@@ -63,13 +63,13 @@ class InMemoryDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Loads what `stage` needs and is not in memory yet."""
-        if stage == "test" and "test" not in self.splits:
+        if stage in ("test", "predict") and "test" not in self.splits:
             self.splits |= self.load("test")
         elif stage in ("fit", "validate") and "train" not in self.splits:
             self.splits |= self.load("fit")
 
     def train_dataloader(self) -> DataLoader:
-        return self._dataloader("train", shuffle=True)
+        return self._dataloader("train")
 
     def val_dataloader(self) -> DataLoader:
         return self._dataloader("val")
@@ -77,28 +77,46 @@ class InMemoryDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._dataloader("test")
 
+    def predict_dataloader(self) -> DataLoader:
+        return self._dataloader("test")
+
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
         """Augments, resizes and normalises uint8 images on the device."""
         images, labels = batch
-        images = images.float() / 255
-        if self.trainer.training:
-            images = self.augment(images)
-        return self.preparation(images).to(self.trainer.lightning_module.dtype), labels
+        images = self.prepare_images(images, self.trainer.training)
+        return images.to(self.trainer.lightning_module.dtype), labels
 
-    def _dataloader(self, split: str, shuffle: bool = False) -> DataLoader:
-        sampler = GlobalBatchSampler(
+    def prepare_images(self, images: Tensor, is_training: bool) -> Tensor:
+        """Augments in training, resizes and normalises.
+
+        Shapes:
+            images uint8 (N, C, H, W) -> float (N, channels, image_size, image_size)
+        """
+        largest = max(images.numel(), images.shape[:2].numel() * self.image_size**2)
+        with one_thread_if_small(largest, images.device):
+            images = images.float() / 255
+            if is_training and len(images):  # kornia needs an image; a share can be without one
+                images = self.augment(images)
+            return self.preparation(images)
+
+    def _dataloader(self, split: str) -> DataLoader:
+        is_training, trainer = split == "train", self.trainer
+        shuffle = is_training and not (trainer and trainer.overfit_batches)
+        sampler = (GlobalBatchSampler if shuffle else BatchesInOrder)(
             num_samples=len(self.splits[split].labels),
             batch_size=self.batch_size,
             shuffle=shuffle,
             seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),  # of Lightning's seed_everything
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            accumulate=trainer.accumulate_grad_batches if trainer and is_training else 1,
         )
         return DataLoader(
             ImagesInMemory(self.splits[split]),
-            batch_sampler=sampler,
+            sampler=sampler,
+            batch_size=None,  # each index of the sampler is a batch
             collate_fn=_as_it_is,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # or each iterator would draw from the global one

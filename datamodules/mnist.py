@@ -22,7 +22,7 @@ class MNIST(InMemoryDataModule):
 
     Args:
         root: Folder of the datasets; None is the environment's `DATA_ROOT`, else `data`.
-        batch_size: Samples of one optimizer step, over all devices.
+        batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
         image_size: Side that images are resized to; None keeps 28.
         channels: 3 repeats the gray channel, for networks that expect colour.
         augment: Modules that change a batch of images in [0, 1] (N, 1, 28, 28) in training.

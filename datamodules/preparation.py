@@ -1,7 +1,13 @@
 """What happens to every image, in training or not, before a network sees it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+SMALL = 1_000_000  # elements: 128 images of 88 x 88
 
 
 class Preparation(nn.Module):
@@ -34,3 +40,21 @@ class Preparation(nn.Module):
             is_shrinking = self.image_size < images.shape[-1]  # or antialiasing changes nothing
             images = F.interpolate(images, size, mode="bilinear", antialias=is_shrinking)
         return images.expand(-1, self.channels, -1, -1)
+
+
+@contextmanager
+def one_thread_if_small(elements: int, device: torch.device) -> Iterator[None]:
+    """Has work on so few elements done by one thread, if it is a CPU's.
+
+    That takes microseconds. Shared with other threads it is hardly faster on an idle machine, and
+    on a busy one it waits until each of them has had its turn: for milliseconds.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or elements > SMALL or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

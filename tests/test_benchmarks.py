@@ -32,6 +32,8 @@ def test_a_benchmark_reports(benchmark, data_root, tmp_path, monkeypatch, capsys
     assert content["machine"]["torch"]
     for report in content["reports"]:
         assert all(value > 0 for values in report["figures"].values() for value in values)
+    if benchmark is data:
+        assert any("busy" in report["title"] for report in content["reports"])
     if benchmark is networks:
         compared = [report for report in content["reports"] if "torchvision" in report["figures"]]
         assert len(compared) == 3 * 2

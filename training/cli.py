@@ -36,11 +36,13 @@ from training.processes import (
     die_with_the_launcher,
     disconnect,
     first_process_decides,
+    processes_that_share_processors,
 )
 from training.profiling import Unprofiled
 from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
+from training.threads import limit_threads
 from training.trainer_options import check_trainer_options, check_validation, count_batches
 
 ALSO_COMPARED = ("seed_everything", "trainer.max_epochs", "trainer.precision")
@@ -79,7 +81,6 @@ class TrainingCLI(LightningCLI):
             trainer_defaults={
                 "enable_model_summary": False,
                 "num_sanity_val_steps": 0,  # the size check sees to what it would find
-                "use_distributed_sampler": False,  # the data module divides batches, exactly
             },
             parser_kwargs={
                 "description": DESCRIPTION,
@@ -177,6 +178,7 @@ class TrainingCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         data = self.datamodule
         check_processes(self.trainer, data.batch_size, self.run.is_named)
+        limit_threads(processes_that_share_processors(self.trainer))
         check_network(self.model, data)
         data.prepare_data()
         data.setup("fit")

@@ -37,11 +37,20 @@ def check_processes(trainer: Trainer, batch_size: int, run_dir_is_named: bool) -
         raise UserError(
             "processes that torchrun or srun has started need one --run_dir to write to."
         )
-    if batch_size % trainer.world_size:
+    accumulate = trainer.accumulate_grad_batches
+    if batch_size % (trainer.world_size * accumulate):
+        times = f" times trainer.accumulate_grad_batches, {accumulate}" if accumulate > 1 else ""
         raise UserError(
-            f"data.batch_size {batch_size} is the batch of one step over all devices and "
-            f"does not divide by their number, {trainer.world_size}."
+            f"data.batch_size {batch_size} is the batch of one optimizer step over all devices and "
+            f"does not divide by their number, {trainer.world_size}{times}."
         )
+
+
+def processes_that_share_processors(trainer: Trainer) -> int:
+    """Processes of this machine that train together; SLURM gives each its own processors."""
+    if isinstance(_environment(trainer), LightningEnvironment):
+        return trainer.num_devices
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's
 
 
 def first_process_decides(trainer: Trainer, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The figures of a finished run: `results.json`."""
 
 import json
-import os
 import platform
 import resource
 import statistics
@@ -22,6 +21,7 @@ from torch import Tensor
 from training.atomic import write_atomically
 from training.inspection import count_macs, count_parameters
 from training.run_folder import RunFolder
+from training.threads import usable_processors
 
 if TYPE_CHECKING:
     from training.cli import TrainingCLI
@@ -118,7 +118,7 @@ def collect_results(cli: "TrainingCLI", test_metrics: Mapping[str, float]) -> di
         "val_accuracy": cli.keeper.best_score[0] if cli.keeper.best_score else None,
         "test_accuracy": test_metrics["test/acc"],
         "test_loss": test_metrics["test/loss"],
-        "test_images": int(cli.model.metrics["test/acc"].samples),
+        "test_images": count_test_images(trainer),
         "train_seconds": cli.stopwatch.train_seconds,
         "train_cpu_seconds": cli.stopwatch.train_cpu_seconds,
         "images_per_second": cli.stopwatch.steady_images_per_second,
@@ -129,6 +129,12 @@ def collect_results(cli: "TrainingCLI", test_metrics: Mapping[str, float]) -> di
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def count_test_images(trainer: Trainer) -> int:
+    """Images that the test asked about: all of them, but for `trainer.limit_test_batches`."""
+    sampler, (batches,) = trainer.test_dataloaders.sampler, trainer.num_test_batches
+    return sum(map(sampler.samples_of_step, range(batches)))
 
 
 def write_results(run: RunFolder, results: dict[str, Any]) -> None:
@@ -149,7 +155,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {os.cpu_count()} cores)"
+    return f"{device.type} ({platform.machine()}, {usable_processors()} cores)"
 
 
 def versions() -> dict[str, str | None]:

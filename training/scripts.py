@@ -8,6 +8,7 @@ from typing import NoReturn
 import torch
 
 from training.errors import UserError
+from training.threads import limit_threads
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
@@ -27,6 +28,7 @@ class ScriptParser(OneLineParser):
 
     def __init__(self, description: str) -> None:
         super().__init__(description)
+        limit_threads()
         self.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt")
         self.add_argument("--data.root", dest="root", metavar="DIR", help="folder of the datasets")
         self.add_argument(

@@ -174,6 +174,10 @@ def torchrun_environment(monkeypatch):
         ((), ["devices=1", "world size (2)", "docs/scaling.md"]),
         (("--trainer.devices", "4"), ["devices=4", "world size (2)"]),
         (("--trainer.devices", "2", "--data.batch_size", "63"), ["batch_size 63", "number, 2"]),
+        (
+            ("--trainer.devices", "2", "--trainer.accumulate_grad_batches", "3"),
+            ["batch_size 64", "number, 2 times trainer.accumulate_grad_batches, 3"],
+        ),
     ],
 )
 def test_a_world_of_the_wrong_size_gets_one_line(quickstart, torchrun_environment, options, named):

@@ -1,0 +1,30 @@
+"""As many threads as there are processors for them."""
+
+import os
+
+import joblib
+import torch
+
+SET_BY_THE_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def usable_processors() -> int:
+    """Processors of this process, by its affinity and its container's quota."""
+    return joblib.cpu_count()
+
+
+def limit_threads(processes: int = 1) -> None:
+    """Has torch use no more threads than it has processors, unless the user has set their number.
+
+    By itself torch starts a thread for each core of the host, whatever part of it a container may
+    use.
+
+    Args:
+        processes: Those that share the processors.
+    """
+    if any(name in os.environ for name in SET_BY_THE_USER):
+        return
+    threads = min(torch.get_num_threads(), max(1, usable_processors() // processes))
+    torch.set_num_threads(threads)
+    # For the processes that Lightning starts, and for Lightning, which would set its own number.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
