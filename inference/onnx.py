@@ -103,9 +103,9 @@ def measured(checkpoint: Path) -> dict[str, Any]:
     """What the run says of this epoch: its accuracies, and by which commit it was trained."""
     content = read_checkpoint(checkpoint)
     keeper = content.get("callbacks", {}).get("BestAndLast", {})
-    if not keeper.get("best_score") or keeper["best_epoch"] != content["epoch"]:
+    if keeper.get("best_epoch") != content.get("epoch"):
         return {}  # it is not the best epoch, which alone was measured for good
-    found = {"val_accuracy": keeper["best_score"][0]}
+    found = {"val_accuracy": keeper["best_score"][0]} if keeper["best_score"] else {}
     with suppress(OSError, ValueError, KeyError):
         results = json.loads((checkpoint.parent.parent / "results.json").read_text())
         if results["best_epoch"] == content["epoch"]:

@@ -219,7 +219,7 @@ class LitClassifier(LightningModule):
         if shares == 1:
             return 1.0
         sampler = getattr(self.trainer.train_dataloader, "sampler", None)
-        if not hasattr(sampler, "samples_of_step"):  # a data module of somebody else
+        if not hasattr(sampler, "samples_of_step"):  # another data module's, of even batches
             return 1.0
         return samples * shares / sampler.samples_of_step(batch_idx // accumulated)
 

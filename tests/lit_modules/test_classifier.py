@@ -182,3 +182,35 @@ def test_the_loss_of_ones_own_is_that_of_training_validation_and_test():
         with torch.no_grad():
             loss = module.loss(module(images), data.splits[split].labels).item()
         assert float(figures[f"{split}/loss"]) == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("accumulated", [2, 3, 6])
+def test_accumulated_batches_take_the_steps_of_a_plain_loop_over_whole_ones(accumulated):
+    """Also the last two of an epoch, 128 and 127 images, which do not divide."""
+    data = Digits(batch_size=300, image_size=28)
+    torch.manual_seed(0)
+    plain = LeNet5("tanh")
+    module = LitClassifier(copy.deepcopy(plain), lambda p: torch.optim.SGD(p, lr=0.1))
+    rates = []
+
+    class Rates(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            rates.append((trainer.global_step, len(batch[1])))
+
+    fit(module, data, max_epochs=2, accumulate_grad_batches=accumulated, callbacks=[Rates()])
+    assert rates[-1][0] == 10  # 1257 images are five steps an epoch
+    assert max(size for _, size in rates) == 300 / accumulated
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    alone = Digits(batch_size=300, image_size=28)
+    alone.setup("fit")
+    for epoch in range(2):
+        loader = alone.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        for images, labels in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(
+                plain(alone.preparation(images.float() / 255)), labels
+            ).backward()
+            optimizer.step()
+    for ours, theirs in zip(module.net.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
