@@ -1,0 +1,48 @@
+"""A batch that is divided further than it has samples trains as a whole one does."""
+
+import json
+
+import torch
+
+from datamodules import Digits, Split
+from tests.conftest import QUICKSTART
+from tests.running import train_quickly
+
+
+class FewDigits(Digits):
+    """The last batch of two has one sample left, and the validation's too."""
+
+    def load(self, stage):
+        splits = super().load(stage)
+        sizes = {"train": 11, "val": 5, "test": 7}
+        return {
+            name: Split(split.images[: sizes[name]], split.labels[: sizes[name]])
+            for name, split in splits.items()
+        }
+
+
+def test_a_process_without_a_sample_changes_nothing(tmp_path):
+    recipe = (
+        *("--config", QUICKSTART, "--data", "tests.training.test_shares.FewDigits"),
+        *("--data.batch_size", "2", "--data.image_size", "28", "--trainer.max_epochs", "3"),
+        *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.1"),
+        *("--trainer.accelerator", "cpu", "--dashboard", "false"),
+    )
+    ways = {
+        "whole": (),
+        "two processes": ("--trainer.devices", "2"),
+        "accumulated": ("--trainer.accumulate_grad_batches", "2"),
+    }
+    weights, results = {}, {}
+    for name, options in ways.items():
+        ended = train_quickly(*recipe, *options, "--run_dir", name, cwd=tmp_path)
+        assert (ended.status, ended.err) == (0, "")
+        last = tmp_path / name / "checkpoints" / "last.ckpt"
+        weights[name] = torch.load(last, weights_only=True)["state_dict"]
+        results[name] = json.loads((tmp_path / name / "results.json").read_text())
+    for name in ("two processes", "accumulated"):
+        # The same sums in another order, over 18 steps.
+        torch.testing.assert_close(weights[name], weights["whole"], rtol=1e-4, atol=1e-6)
+        for figure in ("val_accuracy", "test_accuracy", "test_images"):
+            assert results[name][figure] == results["whole"][figure]
+    assert results["whole"]["test_images"] == 7
