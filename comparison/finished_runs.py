@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from training.errors import UserError
+from training.recipe import recipe
 
 TEXTS = ("config", "net", "dataset", "precision", "device")
 NUMBERS = (
@@ -33,14 +34,14 @@ class Run:
     Attributes:
         folder: Where it is.
         results: What `results.json` says.
-        config: What `config.yaml` says, but for the seed and the folder of the datasets; None where
-            there is no such file.
+        recipe: What of `config.yaml` makes a difference to the result; None where there is no such
+            file.
         val_accuracies: Of each epoch, counted from 1; empty where there is no `metrics.csv`.
     """
 
     folder: Path
     results: dict[str, Any]
-    config: dict[str, Any] | None
+    recipe: dict[str, Any] | None
     val_accuracies: dict[int, float]
 
 
@@ -83,8 +84,8 @@ def read_run(folder: Path) -> Run:
         OSError, UnicodeDecodeError: If a file cannot be read at all.
     """
     results = _read_results(folder / "results.json")
-    config = _read_config(folder / "config.yaml")
-    return Run(folder, results, config, _read_metrics(folder / "metrics.csv"))
+    settings = _read_recipe(folder / "config.yaml")
+    return Run(folder, results, settings, _read_metrics(folder / "metrics.csv"))
 
 
 def _read_results(path: Path) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _is_measure(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
-def _read_config(path: Path) -> dict[str, Any] | None:
+def _read_recipe(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
@@ -118,9 +119,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         raise UnusableRun("damaged: config.yaml is not YAML") from error
     if not isinstance(config, dict):
         raise UnusableRun("damaged: config.yaml is empty or cut off")
-    if isinstance(data := config.get("data"), dict) and isinstance(data.get("init_args"), dict):
-        data["init_args"].pop("root", None)  # where a machine has the files
-    return {key: value for key, value in config.items() if key != "seed_everything"}
+    return recipe(config)
 
 
 def _read_metrics(path: Path) -> dict[int, float]:

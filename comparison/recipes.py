@@ -1,6 +1,5 @@
 """Finished runs as recipes, a recipe being what runs have in common that differ in the seed."""
 
-import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -60,10 +59,10 @@ def group(runs: Iterable[Run]) -> tuple[list[Recipe], dict[Path, str]]:
         The recipes by dataset and falling test accuracy, and the reason for each run that is left
         out: a later one has its recipe and its seed.
     """
-    seeds: dict[str, dict[int, Run]] = defaultdict(dict)
+    seeds: dict[frozenset, dict[int, Run]] = defaultdict(dict)
     left_out: dict[Path, str] = {}
     for run in runs:
-        same_recipe = seeds[_identity(run)]
+        same_recipe = seeds[frozenset(_settings(run).items())]
         if before := same_recipe.pop(run.results["seed"], None):
             left_out[before.folder] = f"repeated, with the same seed, by {run.folder}"
         same_recipe[run.results["seed"]] = run
@@ -73,17 +72,12 @@ def group(runs: Iterable[Run]) -> tuple[list[Recipe], dict[Path, str]]:
     return recipes, left_out
 
 
-def _identity(run: Run) -> str:
-    fields = {field: run.results[field] for field in FIELDS}
-    return json.dumps(fields if run.config is None else run.config, sort_keys=True, default=str)
-
-
 def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
     """A name for each group of runs: the config's, and what tells it from others of that name."""
     titles = []
     for runs in groups:
         name = Counter(run.results["config"] for run in runs).most_common(1)[0][0]
-        titles.append((name, runs[0].results["dataset"], runs[0].config is None))
+        titles.append((name, runs[0].results["dataset"], runs[0].recipe is None))
     names = []
     for title, runs in zip(titles, groups, strict=True):
         others = [
@@ -97,19 +91,8 @@ def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """The settings of a run by their dotted names."""
-    settings: dict[str, Any] = {}
-
-    def walk(name: str, value: Any) -> None:
-        if isinstance(value, dict | list) and value:
-            parts = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, part in parts:
-                walk(f"{name}.{key}" if name else str(key), part)
-        else:
-            settings[name] = value
-
-    walk("", {field: run.results[field] for field in FIELDS} if run.config is None else run.config)
-    return settings
+    """The settings of a run that make a difference, by their dotted names."""
+    return {field: run.results[field] for field in FIELDS} if run.recipe is None else run.recipe
 
 
 def _differences(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[str]:

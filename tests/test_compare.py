@@ -1,5 +1,6 @@
 """What a user of `compare.py` relies on, on run folders that are written by hand."""
 
+import copy
 import csv
 import json
 import statistics
@@ -11,8 +12,13 @@ import yaml
 from PIL import Image
 
 import compare as compare_script
+from comparison.finished_runs import read_runs
+from comparison.recipes import group
 from tests.conftest import Finished
 from tests.running import ROOT, run
+from training.cli import hyperparameters
+from training.errors import UserError
+from training.run_folder import RunFolder
 
 PICTURES = ("accuracy_parameters.png", "accuracy_time.png", "learning_curves.png")
 RESULTS = {
@@ -154,6 +160,124 @@ def test_a_seed_counts_once(compare, tmp_path):
     assert "runs/9: repeated, with the same seed, by runs/10" in ended.out
     (row,) = read_rows("runs/comparison/results.csv")
     assert (row["seeds"], row["test_accuracy_mean"]) == ("1", "0.97")
+
+
+CONFIG = """
+seed_everything: 1
+trainer: {max_epochs: 3, precision: 32-true, log_every_n_steps: 50, gradient_clip_val: null}
+model:
+  class_path: lit_modules.LitClassifier
+  init_args:
+    net: {class_path: models.lenet.LeNet5, init_args: {activation: relu, num_classes: 10}}
+    optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.01, betas: [0.9, 0.999]}}
+    schedule: {class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [2]}}
+    compile: null
+data:
+  class_path: datamodules.MNIST
+  init_args:
+    root: here
+    batch_size: 128
+    augment: [{class_path: kornia.augmentation.RandomAffine, init_args: {degrees: 10.0}}]
+"""
+STOP = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "a"}}
+RATES = {"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}
+BEST = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"save_top_k": 2}}
+ANOTHER_RECIPE = {
+    "model.class_path": "lit_modules.LitGoogLeNet",
+    "model.init_args.net.init_args.activation": "tanh",
+    "model.init_args.optimizer.init_args.lr": 0.02,
+    "model.init_args.optimizer.init_args.betas": [0.9, 0.99],
+    "model.init_args.optimizer.init_args.amsgrad": True,
+    "model.init_args.schedule.init_args.milestones": [2, 3],
+    "model.init_args.schedule": None,
+    "model.init_args.label_smoothing": 0.1,
+    "data.class_path": "datamodules.FashionMNIST",
+    "data.init_args.batch_size": 64,
+    "data.init_args.channels": 3,
+    "data.init_args.augment": None,
+    "data.init_args.augment.0.init_args.degrees": 20.0,
+    "trainer.max_epochs": 4,
+    "trainer.min_epochs": 2,
+    "trainer.precision": "bf16-mixed",
+    "trainer.val_check_interval": 0.5,
+    "trainer.check_val_every_n_epoch": 2,
+    "trainer.limit_train_batches": 0.5,
+    "trainer.limit_val_batches": 10,
+    "trainer.limit_test_batches": 10,
+    "trainer.gradient_clip_val": 1.0,
+    "trainer.gradient_clip_algorithm": "value",
+    "trainer.accumulate_grad_batches": 2,
+    "trainer.reload_dataloaders_every_n_epochs": 1,
+    "trainer.sync_batchnorm": True,
+    "trainer.callbacks": [RATES, STOP],
+    "trainer.an_option_to_come": 1,
+}
+THE_SAME_RECIPE = {
+    "data.init_args.root": "there",
+    "data.init_args.image_size": None,
+    "model.init_args.compile": ...,
+    "trainer.gradient_clip_val": ...,
+    "trainer.callbacks": [RATES, BEST],
+    "trainer.log_every_n_steps": 5,
+    "trainer.logger": {"class_path": "lightning.pytorch.loggers.CSVLogger"},
+    "trainer.accelerator": "cpu",
+    "trainer.devices": 2,
+    "trainer.strategy": "ddp",
+    "trainer.num_nodes": 2,
+    "trainer.enable_progress_bar": False,
+    "trainer.enable_model_summary": True,
+    "trainer.profiler": "simple",
+    "trainer.plugins": [{"class_path": "lightning.pytorch.plugins.TorchSyncBatchNorm"}],
+    "trainer.benchmark": True,
+    "trainer.deterministic": True,
+    "trainer.default_root_dir": "there",
+    "dashboard": False,
+}
+
+
+def changed(key, value):
+    """The config with another value at a dotted key, or without it."""
+    config = here = copy.deepcopy(yaml.safe_load(CONFIG))
+    *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
+    for part in path:
+        here = here[part]
+    here[last] = value
+    if value is ...:
+        del here[last]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "is_another"),
+    [(*change, True) for change in ANOTHER_RECIPE.items()]
+    + [(*change, False) for change in THE_SAME_RECIPE.items()],
+)
+def test_comparing_going_on_and_hparams_agree_on_what_a_recipe_is(tmp_path, key, value, is_another):
+    before, after = yaml.safe_load(CONFIG), changed(key, value)
+    for seed, config in enumerate((before, before, after), start=1):
+        write_run(tmp_path / str(seed), seed=seed)
+        written = yaml.safe_dump(config | {"seed_everything": seed})
+        (tmp_path / str(seed) / "config.yaml").write_text(written)
+    rows, _ = group(read_runs([tmp_path])[0])
+    assert sorted(len(row.runs) for row in rows) == ([1, 2] if is_another else [3])
+    assert (hyperparameters(before) != hyperparameters(after)) == is_another
+    started = RunFolder(str(tmp_path / "1"), "lenet")
+    if is_another:
+        with pytest.raises(UserError, match="was started with"):
+            started.check_recipe(yaml.safe_dump(after))
+    else:
+        started.check_recipe(yaml.safe_dump(after))
+
+
+def test_another_seed_is_the_same_recipe_and_another_run(tmp_path):
+    before, after = yaml.safe_load(CONFIG), changed("seed_everything", 2)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    with pytest.raises(UserError, match="seed_everything 1, not 2"):
+        RunFolder(str(tmp_path), "lenet").check_recipe(yaml.safe_dump(after))
+    assert set(hyperparameters(before).items()) ^ set(hyperparameters(after).items()) == {
+        ("seed_everything", 1),
+        ("seed_everything", 2),
+    }
 
 
 def test_results_alone_are_grouped_by_what_they_say(compare, tmp_path):

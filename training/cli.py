@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
+import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -39,14 +39,12 @@ from training.processes import (
     processes_that_share_processors,
 )
 from training.profiling import Unprofiled
+from training.recipe import SEED, recipe
 from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
 from training.threads import limit_threads
 from training.trainer_options import check_trainer_options, check_validation, count_batches
-
-ALSO_COMPARED = ("seed_everything", "trainer.max_epochs", "trainer.precision")
-SHAPES = ("channels", "num_classes")  # what the data decide
 
 DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
 config can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh.
@@ -163,7 +161,7 @@ class TrainingCLI(LightningCLI):
         if config["enable_progress_bar"] is not False:
             callbacks.append(EpochLines())
         if self.shows_dashboard:
-            compared = hyperparameters(self.config)
+            compared = hyperparameters(yaml.safe_load(self.config_text))
             callbacks.append(Dashboard(self.stopwatch, self.config_text, compared))
         self.trainer_defaults["callbacks"] = callbacks  # beside those of the config
         if config["logger"] is None or config["logger"] is True:
@@ -254,13 +252,11 @@ class TrainingCLI(LightningCLI):
         }
 
 
-def hyperparameters(config: Namespace) -> dict[str, bool | int | float | str]:
-    """What distinguishes runs: the plain values of a config that are set, by their short names."""
+def hyperparameters(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
+    """What distinguishes runs: the seed and the recipe by their short names, but what is off."""
     found = {}
-    for key, value in config.items():
+    for key, value in ({SEED: config[SEED]} | recipe(config)).items():
         name = key.replace("init_args.", "").removesuffix(".class_path")
-        is_recipe = key.startswith(("model.", "data.")) or key in ALSO_COMPARED
-        is_plain = isinstance(value, bool | int | float | str) and value is not False
-        if is_recipe and is_plain and name != "model" and not name.endswith(SHAPES):
+        if value is not False:
             found[name.removeprefix("model.").removeprefix("data.")] = value
     return found

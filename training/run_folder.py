@@ -2,21 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
 from training.atomic import remove_leftovers, write_atomically
 from training.errors import UserError
-
-ROOT = "data.init_args.root"
-TRAINER_RECIPE = (  # the other options say how it is trained, not what comes of it
-    *("trainer.max_epochs", "trainer.precision", "trainer.limit_train_batches"),
-    *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch", "trainer.callbacks"),
-    *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val"),
-    *("trainer.gradient_clip_algorithm", "trainer.reload_dataloaders_every_n_epochs"),
-)
+from training.recipe import SEED, recipe
 
 
 class RunFolder:
@@ -108,7 +100,8 @@ class RunFolder:
         """
         try:
             before, now = (
-                _recipe(yaml.safe_load(text)) for text in (self.config.read_text(), config)
+                {SEED: parsed.get(SEED)} | recipe(parsed)
+                for parsed in map(yaml.safe_load, (self.config.read_text(), config))
             )
         except (OSError, ValueError, AttributeError, yaml.YAMLError):
             return  # nothing to compare with: the checkpoint's network was compared
@@ -141,25 +134,6 @@ class RunFolder:
                 return parent / str(number)
             except FileExistsError:
                 number += 1
-
-
-def _recipe(config: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a config, dotted, that make a difference to the result."""
-    found: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for key, item in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, item)
-        else:
-            found[prefix] = value
-
-    walk("", config)
-    return {
-        key: value
-        for key, value in found.items()
-        if key != ROOT and (not key.startswith("trainer.") or key in TRAINER_RECIPE)
-    }
 
 
 def _cannot_write(error: OSError) -> UserError:
