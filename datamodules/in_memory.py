@@ -97,7 +97,7 @@ class InMemoryDataModule(LightningDataModule):
         largest = max(images.numel(), images.shape[:2].numel() * self.image_size**2)
         with one_thread_if_small(largest, images.device):
             images = images.float() / 255
-            if is_training and len(images):  # kornia needs an image; a share can be without one
+            if is_training and len(images):  # a share of a batch can be without one
                 images = self.augment(images)
             return self.preparation(images)
 

@@ -24,7 +24,8 @@ class LeNet5(nn.Module):
     """LeNet-5: three convolutions and two linear layers, 61,706 parameters.
 
     Args:
-        activation: The nonlinearity after C1, C3, C5 and F6.
+        activation: The nonlinearity after C1, C3, C5 and F6. The default, the sigmoid,
+            starts slowly, near chance for the first 80 steps or so; tanh and relu learn at once.
         in_channels: Channels of the images.
         num_classes: Number of logits.
 

@@ -2,12 +2,10 @@
 
 import sys
 
-import kornia.augmentation as kornia
 import pytest
 import torch
 
 from datamodules import Digits
-from datamodules.augmentation import RandomCrop
 from datamodules.preparation import SMALL, one_thread_if_small
 from tests.running import ROOT, run
 
@@ -83,11 +81,15 @@ def test_small_batches_start_no_threads_and_large_ones_do(tmp_path):
     assert large == 3
 
 
+class Brighten(torch.nn.Module):
+    def forward(self, images):
+        return images / images.max()
+
+
 @pytest.mark.parametrize("size", [8, 28, 4])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_empty_share_is_an_empty_batch(size, channels):
-    augment = [RandomCrop(1), kornia.RandomHorizontalFlip(), kornia.RandomAffine(10)]
-    data = Digits(image_size=size, channels=channels, augment=augment)
+    data = Digits(image_size=size, channels=channels, augment=[Brighten()])
     nothing = torch.empty(0, 1, 8, 8, dtype=torch.uint8)
     for is_training in (True, False):
         prepared = data.prepare_images(nothing, is_training)
