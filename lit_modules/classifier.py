@@ -130,6 +130,9 @@ class LitClassifier(LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             return self._evaluate("test", batch, batch_idx)
 
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0])
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         step = self.trainer.global_step
         is_first_part = batch_idx % self.trainer.accumulate_grad_batches == 0

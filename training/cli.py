@@ -44,7 +44,7 @@ from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
 from training.threads import limit_threads
-from training.trainer_options import check_trainer_options, check_validation, count_batches
+from training.trainer_options import check_trainer_options, check_epoch, count_batches
 
 DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
 config can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh.
@@ -181,8 +181,8 @@ class TrainingCLI(LightningCLI):
         data.prepare_data()
         data.setup("fit")
         batches = count_batches(self.trainer, "train", len(data.train_dataloader()))
-        if count_batches(self.trainer, "val", len(data.val_dataloader())):
-            check_validation(self.trainer, batches)
+        val_batches = count_batches(self.trainer, "val", len(data.val_dataloader()))
+        check_epoch(self.trainer, batches, is_validated=val_batches > 0)
         check_schedule(self.model, self.trainer, batches)
 
     @contextmanager

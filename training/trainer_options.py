@@ -87,16 +87,28 @@ def count_batches(trainer: Trainer, split: str, batches: int) -> int:
     return left
 
 
-def check_validation(trainer: Trainer, batches: int) -> None:
-    """Makes sure that the end of each epoch, where checkpoints are kept, is validated.
+def check_epoch(trainer: Trainer, batches: int, is_validated: bool) -> None:
+    """Makes sure that an epoch ends with a whole step, and a validation if there is to be any.
+
+    That is where checkpoints are kept.
 
     Args:
         trainer: The Trainer.
         batches: Training batches of an epoch.
+        is_validated: Whether there are validation batches.
 
     Raises:
-        UserError: If not, with the nearest interval that does.
+        UserError: If not, with what does.
     """
+    accumulated = trainer.accumulate_grad_batches
+    if batches % accumulated:
+        raise UserError(
+            f"an epoch of {batches} batches ends within a step of "
+            f"trainer.accumulate_grad_batches {accumulated}. Set trainer.limit_train_batches to a "
+            f"multiple, such as {batches - batches % accumulated or accumulated}."
+        )
+    if not is_validated:
+        return
     said = trainer.val_check_interval
     every = said if isinstance(said, int) else max(1, int(batches * said))
     if every < 1 or batches % every:

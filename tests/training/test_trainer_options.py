@@ -81,6 +81,13 @@ REFUSED = {
         ["--trainer.limit_val_batches", "1e-5"],
         ["limit_val_batches 1e-05", "3 batches"],
     ),
+    "a part of a step": (
+        [
+            *("--trainer.accumulate_grad_batches", "2"),
+            *("--trainer.limit_train_batches", "5"),
+        ],
+        ["accumulate_grad_batches 2", "5 batches", "such as 4"],
+    ),
     "no accumulation": (
         ["--trainer.accumulate_grad_batches", "0"],
         ["accumulate_grad_batches", "at least 1"],
