@@ -44,7 +44,7 @@ from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
 from training.threads import limit_threads
-from training.trainer_options import check_trainer_options, check_epoch, count_batches
+from training.trainer_options import check_epoch, check_trainer_options, count_batches
 
 DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
 config can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh.
@@ -180,6 +180,7 @@ class TrainingCLI(LightningCLI):
         check_network(self.model, data)
         data.prepare_data()
         data.setup("fit")
+        data.trainer = self.trainer  # which says how many share a batch
         batches = count_batches(self.trainer, "train", len(data.train_dataloader()))
         val_batches = count_batches(self.trainer, "val", len(data.val_dataloader()))
         check_epoch(self.trainer, batches, is_validated=val_batches > 0)

@@ -108,6 +108,13 @@ REFUSED = {
         schedule("OneCycleLR", max_lr=0.1, total_steps=19),
         ["model.schedule", "total_steps 19", "set total_steps to 20"],
     ),
+    "a schedule of as many steps as there are batches": (
+        [
+            *schedule("OneCycleLR", max_lr=0.1, total_steps=40),
+            *("--trainer.accumulate_grad_batches", "2"),
+        ],
+        ["model.schedule", "set total_steps to 20"],
+    ),
     "a schedule over steps of another length": (
         [
             "--model.schedule",
