@@ -224,6 +224,7 @@ THE_SAME_RECIPE = {
     "trainer.devices": 2,
     "trainer.strategy": "ddp",
     "trainer.num_nodes": 2,
+    "trainer.use_distributed_sampler": False,
     "trainer.enable_progress_bar": False,
     "trainer.enable_model_summary": True,
     "trainer.profiler": "simple",

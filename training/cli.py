@@ -17,6 +17,7 @@ from torch import nn
 from callbacks.averaging import NoUntrainedAverage
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
+from training.carried_over import carried_over
 from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
 from training.console import EpochLines, silence_what_no_user_can_act_on
 from training.dashboard import Dashboard
@@ -113,6 +114,7 @@ class TrainingCLI(LightningCLI):
         advice = ". See python train.py --help, and the config files in configs/."
         with raising(ArgumentError, TypeError, ValueError, KeyError, advice=advice):
             super().parse_arguments(parser, args)
+        self.kept = carried_over(parser, sys.argv[1:] if args is None else args, self.config)
 
     def before_instantiate_classes(self) -> None:
         files = [Path(str(path)) for path in self.config.pop("config") or []]
@@ -241,7 +243,7 @@ class TrainingCLI(LightningCLI):
         part = f" ({trained:,} trained)" if trained < count_parameters(net) else ""
         train, val = (len(data.splits[split].labels) for split in ("train", "val"))
         devices = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
-        return {
+        facts = {
             "net": f"{type(net).__name__}, {count_parameters(net):,} parameters{part}, "
             f"{macs / 1e6:,.2f} MMAC an image",
             "data": f"{data.name}, {train:,} + {val:,} images of {data.image_size} x "
@@ -251,6 +253,7 @@ class TrainingCLI(LightningCLI):
             "run": f"{self.run.path}"
             + (f", going on from {Path(self.resume_from).name}" if self.resume_from else ""),
         }
+        return facts | ({"kept": "; ".join(self.kept)} if self.kept else {})
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, bool | int | float | str]:

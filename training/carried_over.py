@@ -1,0 +1,71 @@
+"""What was said of one class and is given to another: jsonargparse carries arguments over."""
+
+import os
+import re
+from argparse import ArgumentError
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+
+def carried_over(parser: ArgumentParser, args: list[str], config: Namespace) -> list[str]:
+    """Says it of the `config` that `parser` has made of `args`: `lr 0.1 of Adam, in SGD`.
+
+    What was given again for the new class, and what it has by default, is not named.
+    """
+    starts = [i for i, word in enumerate(args) if word.startswith("--") or word == "-c"]
+    given = [_given(*args[i : i + 2]) for i in starts]
+    found: dict[str, dict[str, str]] = {}  # by the change of class, by their keys
+    for number, start in enumerate(starts):
+        if not number or given[number].isdisjoint(classes := _classes(config)):
+            continue  # no class gives way to another here
+        try:  # not validated: what is required may be given later
+            before = parser.parse_args(args[:start], defaults=False, _skip_validation=True)
+        except ArgumentError:  # it came through a pipe, which is read once
+            continue
+        again = set().union(*given[number:])
+        for name, (was, old) in _classes(before).items():
+            now, new = classes.get(name, (was, {}))
+            defaults = _defaults(now) if was != now else new
+            for key, value in new.items():
+                if key in old and f"{name}.{key}" not in again and value != defaults.get(key):
+                    change = f"of {was.rpartition('.')[2]}, in {now.rpartition('.')[2]}"
+                    shown = key if isinstance(value, dict | list) else f"{key} {value}"
+                    found.setdefault(change, {}).setdefault(f"{name}.{key}", shown)
+    return [f"{', '.join(kept.values())} {change}" for change, kept in found.items()]
+
+
+def _walk(key: str, part: Any) -> Iterator[tuple[str, Any]]:
+    """All parts of a config by their keys as a command line has them."""
+    yield re.sub(r"^\.|\.(init_args|class_path)\b", "", key), part
+    if isinstance(part, dict | list):
+        for name, inner in part.items() if isinstance(part, dict) else enumerate(part):
+            yield from _walk(f"{key}.{name}", inner)
+
+
+def _classes(config: Namespace) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The class paths and arguments in a config."""
+    parts = [(k, p) for k, p in _walk("", config.clone().as_dict()) if isinstance(p, dict)]
+    return {k: (p["class_path"], p.get("init_args", {})) for k, p in parts if "class_path" in p}
+
+
+def _given(option: str, value: str = "") -> set[str]:
+    """The keys of values and classes that an option gives, or the file that it names."""
+    key, _, joined = option.lstrip("-").partition("=")
+    part: Any = joined or value
+    with suppress(yaml.YAMLError, ValueError):  # else a plain value, or one in bytes
+        part = yaml.safe_load(Path(part).read_text() if os.path.isfile(part) else part)
+    parts = _walk("" if key in ("c", "config") else key, part)
+    return {key for key, part in parts if not isinstance(part, dict)}
+
+
+def _defaults(class_path: str) -> Namespace:
+    parser, kind = ArgumentParser(), locate(class_path)
+    add = parser.add_class_arguments if isinstance(kind, type) else parser.add_function_arguments
+    add(kind, fail_untyped=False)
+    return parser.get_defaults()
