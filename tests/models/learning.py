@@ -1,4 +1,4 @@
-"""Whether a network can be trained at all, from its own start: 256 real images, by heart.
+"""Whether a network can be trained at all, from its own start: 64 real images, by heart.
 
 python -m tests.models.learning [NETWORK ...]    all networks, or those named
 
@@ -7,6 +7,7 @@ It catches a network that computes but cannot train: a wrong start, a dead path.
 
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -14,46 +15,55 @@ from torch import nn
 from datamodules import Digits
 from tests.models.networks import NETWORKS
 
+IMAGES, BATCH = 64, 32
+# The numbers have room, since how long it takes depends on how a processor rounds: the slowest
+# network needs a third of the steps, and of ten classes one that is dead leaves at most 92 % right.
 STEPS = 60
+LEARNED = 0.95
 # The smallest size at which no map shrinks to nothing before the last pool, and the learning rate
-# of Adam; networks without norms take smaller steps, and the deeper the smaller.
+# of Adam; networks without norms take smaller steps.
 SETTINGS = {
     "lenet": (28, 5e-3),
-    "alexnet": (67, 3e-4),
-    "vgg": (32, 3e-4),
-    "vgg.vgg16": (32, 1e-4),
-    "vgg.vgg19": (32, 1e-4),
+    "alexnet": (67, 1e-4),
+    "vgg": (32, 1e-4),
     "nin": (67, 3e-4),
-    "googlenet": (40, 1e-3),
+    "googlenet": (40, 3e-4),
     "resnet": (32, 1e-3),
     "densenet": (32, 1e-3),
 }
 
 
-def steps_to_learn(name: str, **options: object) -> tuple[int, float]:
-    """Trains on 256 digits in batches of 128.
+def steps_to_learn(
+    name: str, prepare: Callable[[nn.Module], object] | None = None
+) -> tuple[int, float]:
+    """Trains on 64 digits in batches of 32.
+
+    Args:
+        name: The network, as in `NETWORKS`.
+        prepare: What is done to the network before, to see that a broken one does not learn.
 
     Returns:
-        Steps until 99 % of them are right (or all steps), and the share that is right then.
+        Steps until 95 % of them are right (or all steps), and the share that is right then.
     """
     family = name.split(".")[0]
-    size, learning_rate = SETTINGS.get(name) or SETTINGS.get(family, (32, 1e-3))
+    size, learning_rate = SETTINGS.get(family, (32, 1e-3))
     torch.manual_seed(0)
     data = Digits(image_size=size)
     data.setup("fit")
-    split = data.splits["train"].take(torch.arange(256))
+    split = data.splits["train"].take(torch.arange(IMAGES))
     images, labels = data.preparation(split.images.float() / 255), split.labels
-    if family == "lenet":
-        options |= {"activation": "tanh"}  # a sigmoid takes many more steps
-    net = NETWORKS[name](**options)
+    # LeNet-5's sigmoid takes many more steps.
+    net = NETWORKS[name](**({"activation": "tanh"} if family == "lenet" else {}))
+    if prepare:
+        prepare(net)
     for module in net.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # it works against learning by heart
     optimizer = torch.optim.Adam(net.parameters(), learning_rate, fused=True)
-    correct = torch.zeros(256, dtype=torch.bool)
+    correct = torch.zeros(IMAGES, dtype=torch.bool)
     accuracy = 0.0
     for step in range(STEPS):
-        batch = torch.arange(128) + 128 * (step % 2)
+        batch = torch.arange(BATCH) + BATCH * (step % (IMAGES // BATCH))
         output = net(images[batch])
         heads = [output] if isinstance(output, torch.Tensor) else list(output)
         loss = sum(nn.functional.cross_entropy(head, labels[batch]) for head in heads)
@@ -62,7 +72,7 @@ def steps_to_learn(name: str, **options: object) -> tuple[int, float]:
         optimizer.step()
         correct[batch] = heads[0].argmax(1) == labels[batch]
         accuracy = correct.float().mean().item()
-        if accuracy >= 0.99:
+        if accuracy >= LEARNED:
             return step + 1, accuracy
     return STEPS, accuracy
 
