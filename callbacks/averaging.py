@@ -59,6 +59,20 @@ class EMAWeightAveraging(WeightAveraging):
         if trainer.current_epoch >= self.update_starting_at_epoch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _follow(self, pl_module)
+        super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _follow(self, pl_module)
+        super().on_train_end(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        _follow(self, pl_module)
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
     @torch.no_grad()
     def _average(
         self, averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int
@@ -72,11 +86,9 @@ class EMAWeightAveraging(WeightAveraging):
 
 
 class NoUntrainedAverage(Callback):
-    """Keeps what an average leaves out at the network's own values.
+    """Makes any other `WeightAveraging` of Lightning's as careful as ours.
 
-    For all of Lightning's `WeightAveraging`, before a validation and before a checkpoint: the whole
-    average as long as it has not begun, and the buffers if they are not averaged. Otherwise a copy
-    of the untrained network would be validated and kept.
+    Otherwise it validates and keeps a copy of the untrained network as long as it has not begun.
     """
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -89,6 +101,10 @@ class NoUntrainedAverage(Callback):
 
 @torch.no_grad()
 def _follow(averaging: WeightAveraging, module: LightningModule) -> None:
+    """Keeps what an average leaves out at the network's own values.
+
+    That is all of it until it has begun, and the buffers if they are not averaged.
+    """
     average = averaging._average_model
     if average is None:  # it is not for this stage
         return

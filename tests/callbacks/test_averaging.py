@@ -31,7 +31,7 @@ class Weights(Callback):
             self.validated.append(copy.deepcopy(module.net.state_dict()))
 
 
-def train(tmp_path, averaging, epochs=3):
+def train(tmp_path, averaging, *others, epochs=3):
     """States after each step, of each validation, and of the checkpoint at the end."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
@@ -39,7 +39,7 @@ def train(tmp_path, averaging, epochs=3):
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=epochs,
-        callbacks=[averaging, NoUntrainedAverage(), weights],
+        callbacks=[averaging, weights, *others],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -105,9 +105,22 @@ def test_an_average_that_never_begins_is_the_network(tmp_path):
     torch.testing.assert_close(end, after_steps[-1], rtol=0, atol=0)
 
 
+class Late(WeightAveraging):
+    """An average of a user's own, which never begins."""
+
+    def should_update(self, step_idx=None, epoch_idx=None):
+        return False
+
+
+def test_an_average_of_ones_own_that_never_begins_is_the_network(tmp_path):
+    after_steps, validated, end = train(tmp_path, Late(), NoUntrainedAverage())
+    torch.testing.assert_close(validated[-1], after_steps[-1], rtol=0, atol=0)
+    torch.testing.assert_close(end, after_steps[-1], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("kind", [WeightAveraging, EMAWeightAveraging])
 def test_statistics_that_are_not_averaged_are_the_networks(tmp_path, kind):
-    after_steps, validated, _ = train(tmp_path, kind(use_buffers=False))
+    after_steps, validated, _ = train(tmp_path, kind(use_buffers=False), NoUntrainedAverage())
     for name in ("1.running_mean", "1.running_var", "1.num_batches_tracked"):
         assert torch.equal(validated[-1][name], after_steps[-1][name])
     assert not torch.equal(validated[-1]["0.weight"], after_steps[-1]["0.weight"])
