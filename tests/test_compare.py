@@ -203,7 +203,7 @@ ANOTHER_RECIPE = {
     "trainer.check_val_every_n_epoch": 2,
     "trainer.limit_train_batches": 0.5,
     "trainer.limit_val_batches": 10,
-    "trainer.limit_test_batches": 10,
+    "trainer.limit_test_batches": 1,  # one, not the share of all that 1.0 is
     "trainer.gradient_clip_val": 1.0,
     "trainer.gradient_clip_algorithm": "value",
     "trainer.accumulate_grad_batches": 2,
@@ -215,7 +215,6 @@ ANOTHER_RECIPE = {
 THE_SAME_RECIPE = {
     "data.init_args.root": "there",
     "data.init_args.image_size": None,
-    "model.init_args.compile": ...,
     "trainer.gradient_clip_val": ...,
     "trainer.callbacks": [RATES, BEST],
     "trainer.log_every_n_steps": 5,
@@ -233,6 +232,19 @@ THE_SAME_RECIPE = {
     "trainer.deterministic": True,
     "trainer.default_root_dir": "there",
     "dashboard": False,
+    # What is left at its default, said in full.
+    "model.init_args.compile": False,
+    "model.init_args.label_smoothing": 0.0,
+    "model.init_args.net.init_args.in_channels": 1,
+    "model.init_args.optimizer.init_args.eps": 1e-8,
+    "data.init_args.channels": 1,
+    "data.init_args.augment.0.init_args.p": 0.5,
+    "trainer.precision": "32",
+    "trainer.limit_test_batches": 1.0,
+    "trainer.val_check_interval": 1.0,
+    "trainer.gradient_clip_algorithm": "norm",
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.sync_batchnorm": False,
 }
 
 

@@ -6,11 +6,12 @@ from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from pydoc import locate
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+
+from training.recipe import defaults_of
 
 
 def carried_over(parser: ArgumentParser, args: list[str], config: Namespace) -> list[str]:
@@ -31,7 +32,7 @@ def carried_over(parser: ArgumentParser, args: list[str], config: Namespace) -> 
         again = set().union(*given[number:])
         for name, (was, old) in _classes(before).items():
             now, new = classes.get(name, (was, {}))
-            defaults = _defaults(now) if was != now else new
+            defaults = defaults_of(now) if was != now else new
             for key, value in new.items():
                 if key in old and f"{name}.{key}" not in again and value != defaults.get(key):
                     change = f"of {was.rpartition('.')[2]}, in {now.rpartition('.')[2]}"
@@ -62,10 +63,3 @@ def _given(option: str, value: str = "") -> set[str]:
         part = yaml.safe_load(Path(part).read_text() if os.path.isfile(part) else part)
     parts = _walk("" if key in ("c", "config") else key, part)
     return {key for key, part in parts if not isinstance(part, dict)}
-
-
-def _defaults(class_path: str) -> Namespace:
-    parser, kind = ArgumentParser(), locate(class_path)
-    add = parser.add_class_arguments if isinstance(kind, type) else parser.add_function_arguments
-    add(kind, fail_untyped=False)
-    return parser.get_defaults()

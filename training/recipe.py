@@ -1,6 +1,10 @@
 """What belongs to a recipe: the part of a config that makes a difference to the result."""
 
+from functools import cache
+from pydoc import ErrorDuringImport, locate
 from typing import Any
+
+from jsonargparse import ArgumentParser
 
 SEED = "seed_everything"
 # How, where and how visibly it is trained. Everything else counts, options of Lightning's that
@@ -20,6 +24,15 @@ ONLY_WATCH = (
     *("OnExceptionCheckpoint", "ModelSummary", "RichModelSummary", "ProgressBar"),
     *("TQDMProgressBar", "RichProgressBar"),
 )
+# What null means to the Trainer. A number of batches is an int: 1 is one, 1.0 is all of them.
+USUAL = {
+    "trainer.limit_train_batches": 1.0,
+    "trainer.limit_val_batches": 1.0,
+    "trainer.limit_test_batches": 1.0,
+    "trainer.val_check_interval": 1.0,
+    "trainer.gradient_clip_algorithm": "norm",
+}
+PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
 
 
 def recipe(config: dict[str, Any]) -> dict[str, Any]:
@@ -32,26 +45,57 @@ def recipe(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         Values by their dotted keys, entries of lists by their number. What is null or empty is
-        left out, as keys are that an older version did not have yet.
+        left out. Arguments that are not given, as those that an older version did not have yet,
+        have their defaults.
     """
-    trainer = config.get("trainer")
-    if isinstance(trainer, dict) and (callbacks := trainer.get("callbacks")):
+    trainer = config.get("trainer") or {}
+    if isinstance(trainer, dict):
+        callbacks = trainer.get("callbacks") or []
         listed = callbacks if isinstance(callbacks, list) else [callbacks]
         kept = [callback for callback in listed if not _only_watches(callback)]
-        config = config | {"trainer": trainer | {"callbacks": kept}}
+        precision = trainer.get("precision")
+        changed = {"callbacks": kept, "precision": PRECISIONS.get(str(precision), precision)}
+        defaults = defaults_of("lightning.pytorch.Trainer")
+        config = config | {"trainer": defaults | _said(trainer) | changed}
     found: dict[str, Any] = {}
 
     def walk(key: str, value: Any) -> None:
         if key in NO_PART or key.startswith("trainer.enable_") or value is None:
             return
-        if isinstance(value, dict | list):
+        if key in USUAL and (type(value), value) == (type(USUAL[key]), USUAL[key]):
+            return
+        if isinstance(value, dict) and "class_path" in value:
+            given = value.get("init_args")
+            if isinstance(given, dict | None):
+                defaults = defaults_of(str(value["class_path"]))
+                value = value | {"init_args": defaults | _said(given or {})}
+        if isinstance(value, dict | list | tuple):
             for name, part in value.items() if isinstance(value, dict) else enumerate(value):
                 walk(f"{key}.{name}" if key else str(name), part)
-        else:
+        elif isinstance(value, bool | int | float | str):  # a default can be any object
             found[key] = value
 
     walk("", config)
     return found
+
+
+@cache
+def defaults_of(class_path: str) -> dict[str, Any]:
+    """What the arguments of a class or a function are by default; none if it is not there."""
+    try:
+        kind = locate(class_path)
+    except ErrorDuringImport:
+        return {}
+    parser = ArgumentParser()
+    if isinstance(kind, type):
+        parser.add_class_arguments(kind, fail_untyped=False)
+    elif callable(kind):
+        parser.add_function_arguments(kind, fail_untyped=False)
+    return parser.get_defaults().as_dict()
+
+
+def _said(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _only_watches(callback: Any) -> bool:
