@@ -25,6 +25,7 @@ from training.divergence import StopWhenDiverged
 from training.errors import UserError, raising, warn
 from training.inspection import (
     check_network,
+    check_precision,
     check_schedule,
     count_macs,
     count_parameters,
@@ -180,6 +181,7 @@ class TrainingCLI(LightningCLI):
         check_processes(self.trainer, data.batch_size, self.run.is_named)
         limit_threads(processes_that_share_processors(self.trainer))
         check_network(self.model, data)
+        check_precision(self.model, self.trainer)
         data.prepare_data()
         data.setup("fit")
         data.trainer = self.trainer  # which says how many share a batch

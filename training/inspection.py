@@ -56,6 +56,20 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
         )
 
 
+def check_precision(module: LitClassifier, trainer: Trainer) -> None:
+    """Makes sure that 16 bits do not make the optimizer divide by 0, which would look diverged.
+
+    Raises:
+        UserError: If they do.
+    """
+    eps = module.build_optimizer().defaults.get("eps", 1)
+    if trainer.precision == "16-true" and not torch.tensor(eps, dtype=torch.float16):
+        raise UserError(
+            f"model.optimizer.eps {eps} is 0 in the numbers of trainer.precision 16-true. Set "
+            "--model.optimizer.eps 1e-4, or --trainer.precision bf16-true."
+        )
+
+
 def check_schedule(module: LitClassifier, trainer: Trainer, batches: int) -> None:
     """Makes the optimizer and the schedule once, before anything is written.
 

@@ -38,6 +38,8 @@ REFUSED_CALLBACKS = {
     callbacks.Timer: WHOLE_EPOCHS,
     callbacks.ModelPruning: "leaves weights under other names than the network has. Prune a "
     "finished network with torch.nn.utils.prune, and train it from Python.",
+    callbacks.BaseFinetuning: "adds parameters to the optimizer that the schedule does not know. "
+    "Freeze for the whole training, by requires_grad_(False) in a function that model.net names.",
 }
 REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveraging"}
 

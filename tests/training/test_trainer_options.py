@@ -56,6 +56,14 @@ REFUSED = {
     ),
     "a timer": (callback("Timer", duration="00:00:00:01"), ["Timer", "trainer.max_epochs"]),
     "pruning": (callback("ModelPruning", **PRUNING), ["ModelPruning", "torch.nn.utils.prune"]),
+    "parameters that come later": (
+        callback("BackboneFinetuning"),
+        ["BackboneFinetuning", "schedule", "requires_grad_(False)"],
+    ),
+    "an optimizer that divides by 0 in 16 bits": (
+        ["--trainer.precision", "16-true"],
+        ["model.optimizer.eps 1e-08", "16-true", "bf16-true"],
+    ),
     "an end of an epoch without validation": (
         ["--trainer.val_check_interval", "0.3"],
         ["val_check_interval 0.3", "6 of 20 batches", "such as 5"],
@@ -185,6 +193,17 @@ def test_parameters_that_are_not_trained_count_too(quickstart, tmp_path):
     assert "61,706 parameters (61,550 trained)" in ended.out  # 6 kernels of 5 x 5 with biases
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["parameters"] == count_parameters(LeNet5()) == 61_706
+
+
+@pytest.mark.parametrize("optimizer", [["SGD"], ["AdamW", "--model.optimizer.eps", "1e-4"]])
+def test_16_bits_train_where_the_optimizer_can(quickstart, optimizer):
+    name, *options = optimizer
+    ended = quickstart(
+        *("--trainer.precision", "16-true", "--model.optimizer", f"torch.optim.{name}", *options),
+        *("--dashboard", "false"),
+    )
+    assert (ended.status, ended.err) == (0, "")
+    assert "16-true" in ended.out
 
 
 def test_macs_are_counted_in_any_precision():
