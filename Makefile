@@ -15,7 +15,8 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m docs.stage_tables --check
 	$(BIN)/python -m docs.results_table --check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)  # one thread for each of the two processes
+	# One thread for each of the two processes, or as many as the environment says.
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,12 +1,15 @@
 """What several tests share."""
 
+import hashlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from filelock import FileLock
 
 import train as train_script
 from tests.running import train_quickly
@@ -14,6 +17,8 @@ from tests.running import train_quickly
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+# Without the dashboard, whose pictures take longer than the training; its own tests switch it on.
+QUICKLY = ("--config", QUICKSTART, "--trainer.max_epochs", "1", "--dashboard", "false")
 
 
 class Finished(NamedTuple):
@@ -60,22 +65,39 @@ def train(run_script) -> Callable[..., Finished]:
 @pytest.fixture
 def quickstart(train) -> Callable[..., Finished]:
     """Runs the quick start for one epoch in the folder `run`, with further arguments."""
+    return lambda *args: train(*QUICKLY, "--run_dir", "run", *args)
 
-    def run(*args: object) -> Finished:
-        return train(
-            *("--config", QUICKSTART, "--run_dir", "run", "--trainer.max_epochs", "1"), *args
-        )
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Callable[..., Path]:
+    """Gives the folder of a finished run of the quick start with the given arguments.
+
+    It is trained once for all tests, also those of pytest's other processes: not to be written to.
+    What was printed is in `out.txt` in the folder where it was started, `parents[2]`, and its
+    seconds with the start are in `seconds.txt`.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def run(*args: object) -> Path:
+        folder = base / f"trained_{hashlib.md5(repr(args).encode()).hexdigest()}"
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "seconds.txt").exists():
+                folder.mkdir()
+                start = time.monotonic()
+                ended = train_quickly(*args, cwd=folder)
+                assert (ended.status, ended.err) == (0, "")
+                (folder / "seconds.txt").write_text(str(time.monotonic() - start))
+        return folder / "runs" / "quickstart" / "1"
 
     return run
 
 
 @pytest.fixture(scope="session")
-def digits_run(tmp_path_factory) -> Path:
+def digits_run(trained) -> Path:
     """The folder of a finished quick start. Not to be written to."""
-    folder = tmp_path_factory.mktemp("digits")
-    ended = train_quickly("--config", QUICKSTART, "--run_dir", "run", cwd=folder)
-    assert ended.status == 0, ended.err
-    return folder / "run"
+    return trained("--config", QUICKSTART)
 
 
 @pytest.fixture(scope="session")

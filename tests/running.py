@@ -87,7 +87,7 @@ def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> Ended
     with subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
-        env=os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"} | (env or {}),
+        env={"OMP_NUM_THREADS": "1"} | os.environ | {"COLUMNS": "80"} | (env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,17 +2,15 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 import yaml
 
 from lit_modules import LitClassifier
-from tests.conftest import QUICKSTART, ROOT, assert_one_line
+from tests.conftest import QUICKLY, QUICKSTART, assert_one_line
+from tests.running import TRAIN, run
 
 SCALARS = {"train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc", "lr"}
 
@@ -20,17 +18,15 @@ PERFORMANCE = {"performance/images_per_second", "performance/peak_memory_gib"}  
 
 
 @pytest.mark.slow
-def test_the_quick_start_reaches_97_percent(train, tmp_path):
-    ended = train("--config", QUICKSTART)
-    run = tmp_path / "runs" / "quickstart" / "1"
-    assert (ended.status, ended.err) == (0, "")
-    results = json.loads((run / "results.json").read_text())
+def test_the_quick_start_reaches_97_percent(digits_run):
+    results = json.loads((digits_run / "results.json").read_text())
     assert results["test_accuracy"] >= 0.97
-    assert all(len(line) <= 80 for line in ended.out.splitlines())
+    out = (digits_run.parents[2] / "out.txt").read_text()
+    assert all(len(line) <= 80 for line in out.splitlines())
     for shown in ("LeNet5", "61,706", "Digits", "32-true", "runs/quickstart/1", "tensorboard"):
-        assert shown in ended.out
-    assert f"{results['test_accuracy']:.2%}" in ended.out
-    assert "checkpoints/best.ckpt" in ended.out
+        assert shown in out
+    assert f"{results['test_accuracy']:.2%}" in out
+    assert "checkpoints/best.ckpt" in out
 
 
 def test_a_run_folder_holds_what_is_promised(quickstart, tmp_path):
@@ -70,14 +66,13 @@ def test_a_run_folder_holds_what_is_promised(quickstart, tmp_path):
     assert "commit" in results
 
 
-def test_scalars_have_their_names_in_both_logs(quickstart, tmp_path):
+def test_scalars_have_their_names_in_both_logs(digits_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    quickstart()
-    events = EventAccumulator(str(tmp_path / "run"))
+    events = EventAccumulator(str(digits_run))
     events.Reload()
     assert set(events.Tags()["scalars"]) == SCALARS | PERFORMANCE
-    with open(tmp_path / "run" / "metrics.csv") as file:
+    with open(digits_run / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == SCALARS | {"step", "epoch"}
     for name in SCALARS:
@@ -142,20 +137,18 @@ def test_later_configs_and_arguments_win(quickstart, tmp_path):
     assert results["config"] == "quickstart+wide"
 
 
-def test_adamw_keeps_its_own_weight_decay(quickstart, tmp_path):
+def test_adamw_keeps_its_own_weight_decay(trained):
     """A default of another optimizer must not leak into the one that a config names."""
-    quickstart()
-    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    config = yaml.safe_load((trained(*QUICKLY) / "config.yaml").read_text())
     assert config["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.01
 
 
-def test_the_last_best_mark_is_the_best_epoch(quickstart, tmp_path):
+def test_the_last_best_mark_is_the_best_epoch(digits_run):
     """Also where epochs with the same accuracy are told apart by their loss."""
-    ended = quickstart("--trainer.max_epochs", "10")
-    marked = [int(line.split("/")[0]) for line in ended.out.splitlines() if line.endswith("best")]
-    assert (
-        marked[-1] == json.loads((tmp_path / "run" / "results.json").read_text())["best_epoch"] + 1
-    )
+    out = (digits_run.parents[2] / "out.txt").read_text()
+    marked = [int(line.split("/")[0]) for line in out.splitlines() if line.endswith("best")]
+    results = json.loads((digits_run / "results.json").read_text())
+    assert marked[-1] == results["best_epoch"] + 1
 
 
 def test_brackets_in_a_path_are_no_markup(quickstart, tmp_path):
@@ -170,8 +163,8 @@ def test_each_start_gets_a_fresh_folder(train, tmp_path):
     assert sorted(p.name for p in (tmp_path / "runs" / "quickstart").iterdir()) == ["1", "2"]
 
 
-def test_a_finished_run_says_so_and_is_left_alone(quickstart, tmp_path):
-    quickstart()
+def test_a_finished_run_says_so_and_is_left_alone(trained, quickstart, tmp_path):
+    shutil.copytree(trained(*QUICKLY), tmp_path / "run")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()}
     ended = quickstart()
     assert ended.status == 0
@@ -250,32 +243,20 @@ def test_a_bug_in_the_constructor_of_a_net_keeps_its_traceback(quickstart, monke
         quickstart()
 
 
-def run_script(*args, cwd):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *args],
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-
-
-@pytest.mark.slow
-def test_help_and_print_config_work_from_any_folder(tmp_path):
-    ended = run_script("--help", cwd=tmp_path)
-    assert ended.returncode == 0
+def test_help_and_print_config_work_from_any_folder(train, tmp_path):
+    ended = train("--help")
+    assert ended.status == 0
     for option in ("--config", "--run_dir", "--seed_everything", "--trainer.max_epochs", "--model"):
-        assert option in ended.stdout
-    ended = run_script("--config", str(QUICKSTART), "--print_config", cwd=tmp_path)
-    assert ended.returncode == 0
-    assert yaml.safe_load(ended.stdout)["trainer"]["max_epochs"] == 10
-    assert ended.stderr == ""
+        assert option in ended.out
+    ended = train("--config", QUICKSTART, "--print_config")
+    assert (ended.status, ended.err) == (0, "")
+    assert yaml.safe_load(ended.out)["trainer"]["max_epochs"] == 10
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 def test_the_script_prints_nothing_that_nobody_asked_for(tmp_path):
-    ended = run_script("--config", str(QUICKSTART), "--trainer.max_epochs", "1", cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert len(ended.stdout.splitlines()) == 9  # header 4, table 2, result 3
+    """In a fresh interpreter, where importing may print too, and from a folder of the user's."""
+    ended = run(*TRAIN, "--config", QUICKSTART, "--trainer.max_epochs", "1", cwd=tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    assert len(ended.out.splitlines()) == 9  # header 4, table 2, result 3

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from inference.loading import load
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
+from tests.conftest import QUICKLY
 from training.checkpoints import read_checkpoint
 from training.errors import UserError
 
@@ -25,8 +27,8 @@ class Payload:
 
 
 @pytest.fixture
-def checkpoint(quickstart, tmp_path):
-    quickstart()
+def checkpoint(trained, tmp_path):
+    shutil.copytree(trained(*QUICKLY), tmp_path / "run")
     return tmp_path / "run" / "checkpoints" / "best.ckpt"
 
 

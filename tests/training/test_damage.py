@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from tests.conftest import QUICKSTART, assert_one_line
+from tests.conftest import QUICKLY, QUICKSTART, assert_one_line
 from tests.running import TRAIN, run, train_quickly
 from tests.training.test_survival import assert_same_end
 
@@ -37,9 +37,9 @@ def flip_a_bit(path):
 
 
 @pytest.fixture
-def stopped(quickstart, tmp_path):
+def stopped(trained, tmp_path):
     """The folder of a run that was killed when all was trained and nothing tested."""
-    quickstart(*ASTRAY)
+    shutil.copytree(trained(*QUICKLY, *ASTRAY), tmp_path / "run")
     (tmp_path / "run" / "results.json").rename(tmp_path / "results.json")
     return tmp_path / "run"
 
@@ -148,7 +148,7 @@ def test_a_run_does_not_go_on_with_another_recipe(quickstart, stopped, options, 
 
 
 def test_how_it_is_trained_may_change(quickstart, stopped):
-    ended = quickstart(*ASTRAY, "--trainer.log_every_n_steps", "7", "--dashboard", "false")
+    ended = quickstart(*ASTRAY, "--trainer.log_every_n_steps", "7", "--dashboard", "true")
     assert (ended.status, ended.err) == (0, "")
 
 

@@ -31,7 +31,7 @@ def read(run):
 
 
 def test_pages_are_filled(quickstart, tmp_path):
-    quickstart("--trainer.max_epochs", "6")
+    quickstart("--trainer.max_epochs", "6", "--dashboard", "true")
     events = read(tmp_path / "run")
     tags = events.Tags()
     assert set(tags["images"]) == PICTURES
@@ -88,7 +88,7 @@ TABS = {
 def test_a_browser_shows_it(quickstart, tmp_path):
     from playwright.sync_api import sync_playwright
 
-    quickstart("--trainer.max_epochs", "2")
+    quickstart("--trainer.max_epochs", "2", "--dashboard", "true")
     server = subprocess.Popen(
         [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", "0"],
         stderr=subprocess.PIPE,
