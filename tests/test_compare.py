@@ -18,6 +18,7 @@ from tests.conftest import Finished
 from tests.running import ROOT, run
 from training.cli import hyperparameters
 from training.errors import UserError
+from training.recipe import recipe
 from training.run_folder import RunFolder
 
 PICTURES = ("accuracy_parameters.png", "accuracy_time.png", "learning_curves.png")
@@ -232,13 +233,12 @@ THE_SAME_RECIPE = {
     "trainer.deterministic": True,
     "trainer.default_root_dir": "there",
     "dashboard": False,
+    "model.init_args.compile": True,
     # What is left at its default, said in full.
-    "model.init_args.compile": False,
     "model.init_args.label_smoothing": 0.0,
     "model.init_args.net.init_args.in_channels": 1,
     "model.init_args.optimizer.init_args.eps": 1e-8,
     "data.init_args.channels": 1,
-    "data.init_args.augment.0.init_args.p": 0.5,
     "trainer.precision": "32",
     "trainer.limit_test_batches": 1.0,
     "trainer.val_check_interval": 1.0,
@@ -427,3 +427,13 @@ def test_help_works_from_any_folder(tmp_path):
     assert (ended.status, ended.err) == (0, "")
     assert "--out DIR" in ended.out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_code_of_a_run_from_elsewhere_is_not_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "theirs.py").write_text("raise AssertionError('it was imported')")
+    found = recipe({"model": {"class_path": "theirs.Net", "init_args": {"a": 1}}})
+    assert {key: value for key, value in found.items() if key.startswith("model.")} == {
+        "model.class_path": "theirs.Net",
+        "model.init_args.a": 1,
+    }

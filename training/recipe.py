@@ -17,7 +17,7 @@ NO_PART = (
     *("trainer.barebones", "trainer.inference_mode", "trainer.num_sanity_val_steps"),
     "trainer.use_distributed_sampler",  # the data module divides batches either way
     # Another choice among equal kernels: the last bits, as on another device.
-    *("trainer.deterministic", "trainer.benchmark"),
+    *("trainer.deterministic", "trainer.benchmark", "model.init_args.compile"),
 )
 ONLY_WATCH = (
     *("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor", "ModelCheckpoint"),
@@ -32,6 +32,8 @@ USUAL = {
     "trainer.val_check_interval": 1.0,
     "trainer.gradient_clip_algorithm": "norm",
 }
+# Whose classes are imported to ask for their defaults: a run that is compared can be anybody's.
+TRUSTED = ("lit_modules.", "models.", "datamodules.", "callbacks.", "torch.", "lightning.")
 PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
 
 
@@ -45,8 +47,8 @@ def recipe(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         Values by their dotted keys, entries of lists by their number. What is null or empty is
-        left out. Arguments that are not given, as those that an older version did not have yet,
-        have their defaults.
+        left out. Arguments of this project's and torch's classes that are not given, as those that
+        an older version did not have yet, have their defaults.
     """
     trainer = config.get("trainer") or {}
     if isinstance(trainer, dict):
@@ -66,8 +68,9 @@ def recipe(config: dict[str, Any]) -> dict[str, Any]:
             return
         if isinstance(value, dict) and "class_path" in value:
             given = value.get("init_args")
+            name = str(value["class_path"])
             if isinstance(given, dict | None):
-                defaults = defaults_of(str(value["class_path"]))
+                defaults = defaults_of(name) if name.startswith(TRUSTED) else {}
                 value = value | {"init_args": defaults | _said(given or {})}
         if isinstance(value, dict | list | tuple):
             for name, part in value.items() if isinstance(value, dict) else enumerate(value):
