@@ -3,6 +3,8 @@
 The same command with the same --run_dir goes on where a killed run has stopped.
 """
 
+import torch
+
 from training.cli import TrainingCLI
 from training.console import print_facts
 from training.errors import one_line_errors
@@ -31,13 +33,15 @@ def train(cli: TrainingCLI, run: RunFolder) -> None:
     # The weights alone: with ckpt_path, callbacks would go back to the best epoch, and average.
     best = trainer.strategy.load_checkpoint(run.best)
     cli.model.load_state_dict(best["state_dict"])
+    torch.set_float32_matmul_precision("highest")  # as evaluate.py
     test_metrics = trainer.test(cli.model, cli.datamodule, verbose=False)[0]
     if is_first:
         results = collect_results(cli, test_metrics)
         write_results(run, results)
         print_facts(
             {
-                "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}",
+                "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}"
+                + ("" if cli.tests_all else f", of {results['test_images']} images alone"),
                 "best": f"{run.best} (epoch {results['best_epoch'] + 1})",
                 "look": f"tensorboard --logdir {run.path.parent}",
             }

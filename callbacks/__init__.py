@@ -1,4 +1,4 @@
-"""What happens around the steps of a training, one Lightning Callback a file."""
+"""What happens around the steps of a training, as Lightning Callbacks."""
 
 from callbacks.averaging import EMAWeightAveraging
 

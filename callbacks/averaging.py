@@ -7,14 +7,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class EMAWeightAveraging(WeightAveraging):
     """Exponential moving average of the weights, which is what is validated, tested and kept.
 
-    Lightning's, with a decay that warms up: in the n-th update it is (1 + n) / (10 + n), at most
-    `decay`, as in TensorFlow's `ExponentialMovingAverage`. A constant decay of 0.999 would keep
-    the first weights in the average for thousands of steps.
+    Lightning's, with a decay that warms up: after n updates, the first of which is a copy, it is
+    (1 + n) / (10 + n), at most `decay`, as in TensorFlow's `ExponentialMovingAverage`. A constant
+    decay of 0.999 would keep the first weights in the average for thousands of steps.
 
     Args:
         decay: Share of the average that an update keeps once it has warmed up, in [0, 1].
@@ -48,6 +49,13 @@ class EMAWeightAveraging(WeightAveraging):
         self.update_starting_at_step = update_starting_at_step or 0
         self.update_starting_at_epoch = update_starting_at_epoch or 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage != "fit":  # the module is what is asked: a checkpoint's average, say
+            self._average_model = None
+        elif self._device is None:  # the module itself is moved later
+            self._average_model.to(trainer.strategy.root_device)
+
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         if step_idx is None or step_idx < self.update_starting_at_step:
             return False
@@ -60,17 +68,17 @@ class EMAWeightAveraging(WeightAveraging):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _follow(self, pl_module)
+        _copy_what_is_not_averaged(self, pl_module)
         super().on_validation_epoch_start(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _follow(self, pl_module)
+        _copy_what_is_not_averaged(self, pl_module)
         super().on_train_end(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        _follow(self, pl_module)
+        _copy_what_is_not_averaged(self, pl_module)
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     @torch.no_grad()
@@ -78,11 +86,11 @@ class EMAWeightAveraging(WeightAveraging):
         self, averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int
     ) -> None:
         """Moves averages of one type towards the current values, after so many updates."""
-        if not averages[0].is_floating_point():  # the number of batches that a norm has seen
-            torch._foreach_copy_(averages, current)
-            return
         n = int(updates)
-        torch._foreach_lerp_(averages, current, 1 - min(self.decay, (1 + n) / (10 + n)))
+        decay = min(self.decay, (1 + n) / (10 + n))
+        if not averages[0].is_floating_point():
+            decay = 0.0  # the last number of batches that a norm has seen
+        get_ema_multi_avg_fn(decay)(averages, current, updates)
 
 
 class NoUntrainedAverage(Callback):
@@ -94,16 +102,16 @@ class NoUntrainedAverage(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for callback in trainer.callbacks:
             if isinstance(callback, WeightAveraging):
-                _follow(callback, pl_module)
+                _copy_what_is_not_averaged(callback, pl_module)
 
     on_train_epoch_end = on_validation_start
 
 
 @torch.no_grad()
-def _follow(averaging: WeightAveraging, module: LightningModule) -> None:
-    """Keeps what an average leaves out at the network's own values.
+def _copy_what_is_not_averaged(averaging: WeightAveraging, module: LightningModule) -> None:
+    """Copies from the network what is not averaged.
 
-    That is all of it until it has begun, and the buffers if they are not averaged.
+    That is everything until the first update, and the buffers if `use_buffers` is false.
     """
     average = averaging._average_model
     if average is None:  # it is not for this stage

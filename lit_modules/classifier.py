@@ -1,10 +1,12 @@
 """What turns any classification network into something the Trainer can train."""
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
@@ -79,6 +81,7 @@ class LitClassifier(LightningModule):
         self.label_smoothing = label_smoothing
         self.num_classes = num_classes
         self.is_compiled = compile
+        self._compiled: Callable[[Tensor], Any] | None = None
         self.metrics = nn.ModuleDict()
         for stage in STAGES:
             self.metrics[f"{stage}/loss"] = SampleMean()
@@ -90,8 +93,13 @@ class LitClassifier(LightningModule):
         return self.net(images)
 
     def setup(self, stage: str) -> None:
-        if self.is_compiled and stage == "fit":
-            self.net.compile()
+        if stage != "fit":
+            return
+        if self.trainer.precision == "64-true":
+            self.double()  # before a checkpoint is loaded; Lightning converts only after
+        if self.is_compiled:
+            compiled = torch.compile(self.net)
+            self._compiled = lambda images: compiled(images)  # no module, whose keys would change
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of the network's output (N, num_classes) for labels (N,).
@@ -123,10 +131,23 @@ class LitClassifier(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         return self._evaluate("val", batch, batch_idx)
 
-    def on_test_start(self) -> None:
+    def on_train_epoch_start(self) -> None:
+        self._reset("train")
+        self._forget_validation()
+
+    def on_validation_epoch_start(self) -> None:
+        self._reset("val")
+        # Each process has its own statistics of batch normalisation; the first one's are kept.
+        if dist.is_available() and dist.is_initialized():
+            for buffer in self.net.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def on_test_epoch_start(self) -> None:
+        self._reset("test")
         self.float()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        self._compiled = None  # as everything that asks a checkpoint later
         with torch.autocast(self.device.type, enabled=False):
             return self._evaluate("test", batch, batch_idx)
 
@@ -142,10 +163,7 @@ class LitClassifier(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
-            # What an epoch ends with is of this epoch's weights, or is not there: without this,
-            # Lightning keeps the figures of the validation before.
-            for name in ("val/loss", "val/acc"):
-                self.trainer.callback_metrics.pop(name, None)
+            self._forget_validation()
 
     def on_train_epoch_end(self) -> None:
         # Lightning would log these after the checkpoint is saved, and lose them in a kill between.
@@ -166,8 +184,8 @@ class LitClassifier(LightningModule):
         optimizer = self.build_optimizer()
         if self.schedule is None:
             return {"optimizer": optimizer}
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.build_scheduler(optimizer, steps, self.trainer.max_epochs)
+        steps, epochs = self.trainer.estimated_stepping_batches, self.trainer.max_epochs
+        scheduler = self.build_scheduler(optimizer, steps, epochs)
         config = {"scheduler": scheduler, "interval": self.interval_of(scheduler)}
         if isinstance(scheduler, ReduceLROnPlateau):  # see on_train_epoch_end
             config |= {"monitor": "val/loss", "frequency": sys.maxsize}
@@ -182,13 +200,20 @@ class LitClassifier(LightningModule):
             [{"params": kernels}, {"params": biases_and_norms, "weight_decay": 0.0}]
         )
 
-    def build_scheduler(self, optimizer: Optimizer, steps: int, epochs: int) -> LRScheduler:
+    def build_scheduler(self, optimizer: Optimizer, steps: float, epochs: int) -> LRScheduler:
         """The schedule of a training of so many optimizer steps and epochs; there has to be one.
 
+        Args:
+            optimizer: What it changes the rates of.
+            steps: Optimizer steps of the training, may be infinite.
+            epochs: Its epochs; -1 where it is measured in steps.
+
         Raises:
-            ValueError: If it is a `OneCycleLR` of another length.
+            ValueError: If it does not fit this length.
         """
         if isinstance(self.schedule, WarmupCosine):
+            if math.isinf(steps):
+                raise ValueError("WarmupCosine spans the training: set max_epochs or max_steps")
             # A step stands for its middle, so that neither the first nor the last one is wasted.
             return LambdaLR(optimizer, lambda i: self.schedule(min(1.0, (i + 0.5) / steps)))
         if isinstance(self.schedule, Schedules):
@@ -207,9 +232,24 @@ class LitClassifier(LightningModule):
         return "step" if is_per_step or isinstance(scheduler, OneCycleLR | CyclicLR) else "epoch"
 
     def _outputs(self, images: Tensor) -> Any:
-        if self.is_compiled:  # for the shorter batches at the end of an epoch too, and no others
-            torch._dynamo.maybe_mark_dynamic(images, 0)
-        return self.net(images)
+        if self._compiled is None:
+            return self.net(images)
+        # For the shorter batches at the end of an epoch too, and no others.
+        torch._dynamo.maybe_mark_dynamic(images, 0)
+        return self._compiled(images)
+
+    def _reset(self, stage: str) -> None:
+        """Forgets what an epoch that was interrupted has left."""
+        for name in ("loss", "acc"):
+            self.metrics[f"{stage}/{name}"].reset()
+
+    def _forget_validation(self) -> None:
+        """Takes away the figures of an earlier validation, which Lightning keeps.
+
+        So what an epoch ends with is of the weights that it ends with, or is not there.
+        """
+        for name in ("val/loss", "val/acc"):
+            self.trainer.callback_metrics.pop(name, None)
 
     def _weight(self, samples: int, batch_idx: int) -> float:
         """Weight of a batch such that the mean over an optimizer step is that over its samples.
@@ -217,14 +257,11 @@ class LitClassifier(LightningModule):
         Processes, and batches that accumulate, average their gradients evenly. Where the last
         steps of an epoch do not divide by their number, one has a sample more than another.
         """
-        accumulated = self.trainer.accumulate_grad_batches
-        shares = accumulated * self.trainer.world_size
-        if shares == 1:
-            return 1.0
         sampler = getattr(self.trainer.train_dataloader, "sampler", None)
         if not hasattr(sampler, "samples_of_step"):  # another data module's, of even batches
             return 1.0
-        return samples * shares / sampler.samples_of_step(batch_idx // accumulated)
+        shares = sampler.accumulate * self.trainer.world_size
+        return samples * shares / sampler.samples_of_step(batch_idx // sampler.accumulate)
 
     def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch

@@ -8,7 +8,7 @@ from torchmetrics import Metric
 class SampleMean(Metric):
     """Mean over all samples of all processes, from the sums of their batches.
 
-    In 64 bits, so that neither the order of the batches nor their number can be told from it.
+    In 64 bits, so that rounding hardly depends on how the samples are batched.
     """
 
     def __init__(self) -> None:

@@ -78,28 +78,34 @@ class Schedules:
         if self.milestones != sorted({m for m in self.milestones if m > 0}):
             raise ValueError(f"milestones must be positive and rise, got {self.milestones}")
 
-    def build(self, optimizer: Optimizer, length: int) -> LRScheduler:
+    def build(self, optimizer: Optimizer, length: float) -> LRScheduler:
         """The scheduler of a training of so many optimizer steps, or epochs.
 
         Raises:
-            ValueError: If the last one is of another length, or one watches validations.
+            ValueError: If one has another length than its place, or watches validations.
         """
+        starts = [0, *self.milestones]
+        if 0 < length <= starts[-1]:
+            raise ValueError(
+                f"milestone {starts[-1]} is not before the end, after {length} {self.interval}s"
+            )
         made = [schedule(optimizer) for schedule in self.schedules]
         if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in made):
             raise ValueError("ReduceLROnPlateau watches validations: it can only stand alone")
-        check_length(made[-1], length - sum(self.milestones[-1:]), self.interval)
+        for scheduler, start, end in zip(made, starts, [*self.milestones, length], strict=True):
+            check_length(scheduler, end - start, self.interval)
         return made[0] if len(made) == 1 else SequentialLR(optimizer, made, self.milestones)
 
     def __deepcopy__(self, memo: dict) -> "Schedules":
         return self  # what the command line gives refers to the Trainer; averaging copies modules
 
 
-def check_length(scheduler: LRScheduler, length: int, unit: str) -> None:
-    """Compares where a scheduler ends, if it knows that, with where the training does.
+def check_length(scheduler: LRScheduler, length: float, unit: str) -> None:
+    """Compares where a scheduler ends, if it knows that, with where its part of the training does.
 
     Args:
         scheduler: Any of torch's.
-        length: Steps or epochs that are left for it.
+        length: Steps or epochs that are there for it; unknown if not positive, or infinite.
         unit: "step" or "epoch".
 
     Raises:
@@ -109,7 +115,9 @@ def check_length(scheduler: LRScheduler, length: int, unit: str) -> None:
         UserWarning: If `CosineAnnealingLR` or `PolynomialLR` does.
     """
     name = ENDS.get(type(scheduler))
-    if name is None or (given := getattr(scheduler, name)) == length:
+    if name is None or length <= 0 or math.isinf(length):
+        return
+    if (given := getattr(scheduler, name)) == length:
         return
     message = (
         f"{type(scheduler).__name__} ends after {name} {given}, and the training after {length} "

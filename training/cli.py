@@ -188,7 +188,7 @@ class TrainingCLI(LightningCLI):
         batches = count_batches(self.trainer, "train", len(data.train_dataloader()))
         val_batches = count_batches(self.trainer, "val", len(data.val_dataloader()))
         check_epoch(self.trainer, batches, is_validated=val_batches > 0)
-        check_schedule(self.model, self.trainer, batches)
+        check_schedule(self.model, self.trainer, batches, is_validated=val_batches > 0)
 
     @contextmanager
     def open_run(self) -> Iterator[RunFolder]:
@@ -236,6 +236,11 @@ class TrainingCLI(LightningCLI):
                 named = "" if self.run.is_named else f" with --run_dir {self.run.path}"
                 raise KeyboardInterrupt(f"the same command{named} goes on.") from None
             disconnect()
+
+    @property
+    def tests_all(self) -> bool:
+        """Whether the test set is used whole."""
+        return self.trainer.limit_test_batches == 1.0
 
     def facts(self) -> dict[str, str]:
         """What the run is about to do, for its header."""

@@ -5,7 +5,9 @@ import warnings
 
 import torch
 from lightning.pytorch import Trainer
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules import InMemoryDataModule
@@ -46,8 +48,10 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
     check_image_size(module.net, data.channels, data.image_size)
     net = copy.deepcopy(module.net).to("meta").train()
     output = net(torch.empty(2, data.channels, data.image_size, data.image_size, device="meta"))
+    # A loss of the user's own can have weights, on the CPU.
+    zeros = apply_to_collection(output, Tensor, lambda part: torch.zeros(part.shape))
     with raising(TypeError):
-        module.loss(output, torch.zeros(2, dtype=torch.long, device="meta"))
+        module.loss(zeros, torch.zeros(2, dtype=torch.long))
     logits = output if isinstance(output, Tensor) else output[0]
     if logits.shape != (2, len(data.classes)):
         raise UserError(
@@ -70,7 +74,9 @@ def check_precision(module: LitClassifier, trainer: Trainer) -> None:
         )
 
 
-def check_schedule(module: LitClassifier, trainer: Trainer, batches: int) -> None:
+def check_schedule(
+    module: LitClassifier, trainer: Trainer, batches: int, is_validated: bool
+) -> None:
     """Makes the optimizer and the schedule once, before anything is written.
 
     Warns where a schedule ends before or after the training.
@@ -79,6 +85,7 @@ def check_schedule(module: LitClassifier, trainer: Trainer, batches: int) -> Non
         module: What is trained.
         trainer: The Trainer.
         batches: Training batches of an epoch.
+        is_validated: Whether there are validation batches.
 
     Raises:
         UserError: If there is no such schedule for a training of this length.
@@ -90,11 +97,16 @@ def check_schedule(module: LitClassifier, trainer: Trainer, batches: int) -> Non
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            module.build_scheduler(module.build_optimizer(), steps, epochs)
+            scheduler = module.build_scheduler(module.build_optimizer(), steps, epochs)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise UserError(
                 f"model.schedule: {error}. The training has {steps} steps in {epochs} epochs."
             ) from error
+    if isinstance(scheduler, ReduceLROnPlateau) and not is_validated:
+        raise UserError(
+            "model.schedule: ReduceLROnPlateau watches the validation, and "
+            "trainer.limit_val_batches 0 leaves none."
+        )
     for warning in caught:
         warn(str(warning.message))
 

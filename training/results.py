@@ -59,7 +59,7 @@ class Stopwatch(Callback):
         self._images += len(batch[1])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._pause(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,7 +85,7 @@ class Stopwatch(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.train_seconds = state_dict["train_seconds"]
-        self.train_cpu_seconds = state_dict["train_cpu_seconds"]
+        self.train_cpu_seconds = state_dict.get("train_cpu_seconds", 0.0)  # of older runs
         self.images_per_second = state_dict["images_per_second"]
 
     @property

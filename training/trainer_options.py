@@ -41,6 +41,7 @@ REFUSED_CALLBACKS = {
     callbacks.BaseFinetuning: "adds parameters to the optimizer that the schedule does not know. "
     "Freeze for the whole training, by requires_grad_(False) in a function that model.net names.",
 }
+AVERAGED_IN_32_BITS = ("16-true", "64-true", "64")
 REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveraging"}
 
 
@@ -73,7 +74,7 @@ def check_trainer_options(trainer: Namespace) -> None:
         )
     listed = trainer.callbacks or []
     for callback in listed if isinstance(listed, list) else [listed]:
-        _check_callback(callback)
+        _check_callback(callback, str(trainer.precision))
 
 
 def count_batches(trainer: Trainer, split: str, batches: int) -> int:
@@ -123,11 +124,18 @@ def check_epoch(trainer: Trainer, batches: int, is_validated: bool) -> None:
         )
 
 
-def _check_callback(callback: Namespace) -> None:
+def _check_callback(callback: Namespace, precision: str) -> None:
     module, _, name = callback.class_path.rpartition(".")
     kind = getattr(importlib.import_module(module), name, None)
     if kind in REPLACED_CALLBACKS:
         callback.class_path = REPLACED_CALLBACKS[kind]
+    if not isinstance(kind, type):
+        return
     for refused, reason in REFUSED_CALLBACKS.items():
-        if isinstance(kind, type) and issubclass(kind, refused):
+        if issubclass(kind, refused):
             raise UserError(f"{name} {reason}")
+    if issubclass(kind, callbacks.WeightAveraging) and precision.endswith(AVERAGED_IN_32_BITS):
+        raise UserError(
+            f"{name} averages in 32 bits: with trainer.precision {precision} it would round the "
+            "weights. Set 32-true or bf16-mixed."
+        )

@@ -12,6 +12,7 @@ from callbacks import EMAWeightAveraging
 from callbacks.averaging import NoUntrainedAverage
 from datamodules import Digits
 from lit_modules import LitClassifier
+from models.lenet import LeNet5
 
 
 class Weights(Callback):
@@ -22,9 +23,6 @@ class Weights(Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         self.after_steps.append(copy.deepcopy(module.net.state_dict()))
-
-    def on_validation_end(self, trainer, module):  # the network is its own again
-        pass
 
     def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
         if batch_idx == 0:
@@ -130,3 +128,26 @@ def test_statistics_that_are_not_averaged_are_the_networks(tmp_path, kind):
 def test_a_value_out_of_range_is_refused(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
         EMAWeightAveraging(**options)
+
+
+def test_a_test_from_python_is_of_the_average_that_the_checkpoint_holds(tmp_path):
+    """Also by `ckpt_path`, which gives callbacks their state back."""
+    options = {
+        **{"accelerator": "cpu", "logger": False, "enable_progress_bar": False},
+        **{"enable_model_summary": False, "max_epochs": 1},
+    }
+    module = LitClassifier(LeNet5("tanh"))
+    data = Digits(batch_size=64, image_size=28)
+    trainer = Trainer(callbacks=[EMAWeightAveraging()], default_root_dir=tmp_path, **options)
+    trainer.fit(module, data)
+    path = trainer.checkpoint_callback.best_model_path
+    (by_path,) = trainer.test(module, data, ckpt_path=path, weights_only=True, verbose=False)
+    state = torch.load(path, weights_only=True)["state_dict"]
+    alone = LitClassifier(LeNet5("tanh"))
+    alone.load_state_dict(state)
+    (expected,) = Trainer(**options).test(alone, data, verbose=False)
+    assert by_path == expected
+    fresh = LitClassifier(LeNet5("tanh"))
+    module.load_state_dict(fresh.state_dict())
+    (of_fresh,) = trainer.validate(module, data, verbose=False)
+    assert of_fresh["val/acc"] < 0.3  # untrained, and not the average of before

@@ -148,8 +148,31 @@ def test_max_steps_leave_the_metrics_of_what_was_seen():
     data = Digits(batch_size=256, image_size=28)
     module = LitClassifier(LeNet5("tanh"), lambda p: torch.optim.SGD(p, lr=0.0))
     trainer = fit(module, data, max_steps=2, max_epochs=-1)
-    shares = [round(trainer.callback_metrics["train/acc"].item() * 512, 6)]
-    assert shares[0] == int(shares[0])  # of two batches of 256
+    seen = list(data.train_dataloader())[:2]  # of the first epoch, in the same order
+    images, labels = map(torch.cat, zip(*seen, strict=True))
+    with torch.no_grad():
+        right = module(data.preparation(images.float() / 255)).argmax(1) == labels
+    assert trainer.callback_metrics["train/acc"] == right.double().mean()
+
+
+def test_an_epoch_that_was_interrupted_leaves_nothing_to_the_next():
+    class Interrupt(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if batch_idx == 2:
+                raise ZeroDivisionError
+
+    module = LitClassifier(LeNet5("tanh"), lambda p: torch.optim.SGD(p, lr=0.0))
+    data = Digits(batch_size=256, image_size=28)
+    with pytest.raises(ZeroDivisionError):
+        fit(module, data, callbacks=[Interrupt()])
+    seen = []
+
+    class Count(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            seen.append(int(module.metrics["train/acc"].samples))
+
+    fit(module, data, callbacks=[Count()])
+    assert seen[-1] == 1257
 
 
 def test_an_epoch_without_validation_has_no_figures_of_an_earlier_one():
@@ -160,10 +183,20 @@ def test_an_epoch_without_validation_has_no_figures_of_an_earlier_one():
         def on_train_epoch_end(self, trainer, module):
             self.epochs[trainer.current_epoch] = set(trainer.callback_metrics)
 
-    seen = Seen()
-    fit(LitClassifier(LeNet5("tanh")), max_epochs=3, check_val_every_n_epoch=2, callbacks=[seen])
+    class StopInTheThird(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            trainer.should_stop = trainer.current_epoch == 2
+
     train = {"train/loss", "train/acc"}
-    assert seen.epochs == {0: train, 1: train | {"val/loss", "val/acc"}, 2: train}
+    for callbacks in ([], [StopInTheThird()]):
+        seen = Seen()
+        fit(
+            LitClassifier(LeNet5("tanh")),
+            max_epochs=3,
+            check_val_every_n_epoch=2,
+            callbacks=[seen, *callbacks],
+        )
+        assert seen.epochs == {0: train, 1: train | {"val/loss", "val/acc"}, 2: train}
 
 
 def test_the_loss_of_ones_own_is_that_of_training_validation_and_test():

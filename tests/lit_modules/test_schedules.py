@@ -1,8 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
-from lit_modules import LitClassifier, WarmupCosine
+from lit_modules import LitClassifier, Schedules, WarmupCosine
+from models.lenet import LeNet5
 
 
 def learning_rates(max_epochs, schedule, batches=10):
@@ -58,3 +62,31 @@ def test_cosine_without_warmup_ends_where_it_is_told():
 def test_schedulers_of_torch_step_after_each_epoch():
     rates = learning_rates(3, lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=1, gamma=0.1))
     assert rates == pytest.approx([2.0] * 10 + [0.2] * 10 + [0.02] * 10)
+
+
+STEP_LR = partial(lr_scheduler.StepLR, step_size=5)
+ONE_CYCLE = partial(lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=20)
+
+
+@pytest.mark.parametrize(
+    ("schedules", "milestones", "wrong"),
+    [
+        ([STEP_LR, STEP_LR], [], "one fewer than the 2"),
+        ([STEP_LR, STEP_LR], [0], "positive and rise"),
+        ([STEP_LR, STEP_LR, STEP_LR], [9, 9], "positive and rise"),
+        ([STEP_LR, STEP_LR], [100], "not before the end, after 100 steps"),
+        ([ONE_CYCLE, STEP_LR], [30], "set total_steps to 30"),
+        ([STEP_LR, ONE_CYCLE], [30], "set total_steps to 70"),
+        ([STEP_LR, lr_scheduler.ReduceLROnPlateau], [30], "stand alone"),
+    ],
+)
+def test_a_sequence_that_does_not_fit_is_refused(schedules, milestones, wrong):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(ValueError, match=wrong):
+        Schedules(schedules, milestones).build(optimizer, 100)
+
+
+def test_a_training_without_an_end_needs_another_schedule():
+    module = LitClassifier(LeNet5("tanh"), schedule=WarmupCosine())
+    with pytest.raises(ValueError, match="set max_epochs or max_steps"):
+        module.build_scheduler(module.build_optimizer(), float("inf"), -1)

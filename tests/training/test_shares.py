@@ -2,11 +2,13 @@
 
 import json
 
+import pytest
 import torch
 
 from datamodules import Digits, Split
 from tests.conftest import QUICKSTART
 from tests.running import train_quickly
+from tests.training.dying import SmallNet
 
 
 class FewDigits(Digits):
@@ -46,3 +48,26 @@ def test_a_process_without_a_sample_changes_nothing(tmp_path):
         for figure in ("val_accuracy", "test_accuracy", "test_images"):
             assert results[name][figure] == results["whole"][figure]
     assert results["whole"]["test_images"] == 7
+
+
+def test_the_statistics_that_are_validated_are_those_that_are_kept(tmp_path):
+    """Each process has its own of batch normalisation."""
+    ended = train_quickly(
+        *("--config", QUICKSTART, "--model.net", "tests.training.dying.SmallNet"),
+        *("--data.batch_size", "256", "--trainer.max_epochs", "2", "--run_dir", "run"),
+        *("--trainer.callbacks+=callbacks.EMAWeightAveraging", "--dashboard", "false"),
+        *("--trainer.accelerator", "cpu", "--trainer.devices", "2"),
+        cwd=tmp_path,
+    )
+    assert (ended.status, ended.err) == (0, "")
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    net = SmallNet()
+    net.load_state_dict({k.removeprefix("net."): v for k, v in best["state_dict"].items()})
+    data = Digits(image_size=28)
+    data.setup("fit")
+    images, labels = data.splits["val"]
+    with torch.no_grad():
+        logits = net.eval()(data.preparation(images.float() / 255))
+        loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    _, minus_val_loss = best["callbacks"]["BestAndLast"]["best_score"]
+    assert -minus_val_loss == pytest.approx(loss, rel=1e-6)

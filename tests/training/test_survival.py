@@ -108,6 +108,7 @@ EARLY_IN_SECOND = EARLY | {"init_args": EARLY["init_args"] | {"patience": 7}}
 RECIPES = {
     "averaged weights": callbacks(EMA),
     "weights that are averaged from the second epoch": callbacks(LATE_EMA),
+    "64 bits": ("--trainer.precision", "64-true", *callbacks()),
     "OneCycleLR": (
         *("--model.schedule", f"{SCHEDULERS}.OneCycleLR", "--model.schedule.max_lr", "0.01"),
         *("--model.schedule.total_steps", "60", *callbacks()),

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 import yaml
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import nn
 
+from lit_modules import LitClassifier
 from models.lenet import LeNet5
 from tests.conftest import QUICKSTART, assert_one_line
 from tests.running import train_quickly
@@ -108,6 +110,18 @@ REFUSED = {
         ["--trainer.precision", "transformer-engine"],
         ["transformer_engine"],
     ),
+    "an average in other precisions": (
+        [*callback("callbacks.EMAWeightAveraging"), "--trainer.precision", "64-true"],
+        ["EMAWeightAveraging", "64-true", "bf16-mixed"],
+    ),
+    "an even average in other precisions": (
+        [*callback("WeightAveraging"), "--trainer.precision", "bf16-true"],
+        ["WeightAveraging", "bf16-true", "bf16-mixed"],
+    ),
+    "a plateau without validation": (
+        [*schedule("ReduceLROnPlateau"), "--trainer.limit_val_batches", "0"],
+        ["model.schedule", "ReduceLROnPlateau", "limit_val_batches"],
+    ),
     "a schedule without a length": (
         schedule("OneCycleLR", max_lr=0.1),
         ["model.schedule", "total_steps", "20 steps"],
@@ -167,6 +181,30 @@ def test_a_schedule_that_ends_elsewhere_gets_a_warning_of_one_line(quickstart, s
     assert len(ended.err.splitlines()) == 1
     assert ended.err.startswith("warning: ")
     assert length in ended.err
+
+
+class Weighed(LitClassifier):
+    """With a weight for each class."""
+
+    def loss(self, output, labels):
+        return nn.functional.cross_entropy(output, labels, torch.ones(10))
+
+
+def test_a_loss_with_weights_of_classes_is_tried_out(quickstart):
+    ended = quickstart("--model", "tests.training.test_trainer_options.Weighed")
+    assert (ended.status, ended.err) == (0, "")
+
+
+def test_a_validation_before_the_training_changes_nothing(quickstart):
+    ended = quickstart("--trainer.num_sanity_val_steps", "2")
+    assert (ended.status, ended.err) == (0, "")
+
+
+def test_a_part_of_the_test_set_is_said_to_be_one(quickstart, tmp_path):
+    ended = quickstart("--trainer.limit_test_batches", "2")
+    assert ended.status == 0
+    assert "of 128 images alone" in ended.out
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["test_images"] == 128
 
 
 def test_lightnings_own_average_gives_way_to_ours(quickstart, tmp_path):
