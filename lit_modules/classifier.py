@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
@@ -137,10 +136,6 @@ class LitClassifier(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._reset("val")
-        # Each process has its own statistics of batch normalisation; the first one's are kept.
-        if dist.is_available() and dist.is_initialized():
-            for buffer in self.net.buffers():
-                dist.broadcast(buffer, src=0)
 
     def on_test_epoch_start(self) -> None:
         self._reset("test")

@@ -51,7 +51,7 @@ def test_a_process_without_a_sample_changes_nothing(tmp_path):
 
 
 def test_the_statistics_that_are_validated_are_those_that_are_kept(tmp_path):
-    """Each process has its own of batch normalisation."""
+    """Each process has its own of batch normalisation; DDP takes the first one's to validate."""
     ended = train_quickly(
         *("--config", QUICKSTART, "--model.net", "tests.training.dying.SmallNet"),
         *("--data.batch_size", "256", "--trainer.max_epochs", "2", "--run_dir", "run"),
