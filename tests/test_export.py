@@ -23,7 +23,7 @@ NETWORKS = {  # one of each family, at a size it takes that is not the dataset's
     "VGG": (vgg.vgg11, 32),
     "NiN": (nin.NiN, 67),
     "GoogLeNet": (googlenet.GoogLeNet, 32),
-    "ResNet": (resnet.resnet50, 32),
+    "ResNet": (resnet.resnet18, 32),
     "DenseNet": (densenet.DenseNet, 32),
 }
 

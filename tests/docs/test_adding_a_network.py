@@ -1,6 +1,7 @@
 """Does what `docs/adding-a-network.md` says, with the files and commands of the page itself."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -31,7 +32,12 @@ def copy(tmp_path):
 
 def run(command, folder):
     return subprocess.run(
-        [sys.executable, *command[1:]], cwd=folder, capture_output=True, text=True, timeout=250
+        [sys.executable, *command[1:]],
+        cwd=folder,
+        env=os.environ | {"PYTEST_ADDOPTS": "--numprocesses=0"},  # to start one process, not three
+        capture_output=True,
+        text=True,
+        timeout=250,
     )
 
 
