@@ -62,8 +62,10 @@ def bare_loop(args: argparse.Namespace) -> float:
     with tempfile.TemporaryDirectory() as folder:
         cli = build(args, folder)
     device = cli.trainer.strategy.root_device
+    cli.model.trainer = cli.trainer
     cli.model.setup("fit")
     net = cli.model.net.to(device).train()
+    forward = cli.model._compiled or net
     optimizer = cli.model.build_optimizer()
     data = cli.datamodule
     preparation = data.preparation
@@ -82,7 +84,7 @@ def bare_loop(args: argparse.Namespace) -> float:
         x = preparation(x.float() / 255)
         optimizer.zero_grad()
         with precision.forward_context():
-            logits = net(x)
+            logits = forward(x)
             loss = F.cross_entropy(logits, y, label_smoothing=cli.model.label_smoothing)
         loss.backward()
         optimizer.step()
