@@ -2,6 +2,8 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from datamodules import InMemoryDataModule
+
 
 class GrowingImages(Callback):
     """Trains on small images first, which grow to the full size during training.
@@ -35,6 +37,10 @@ class GrowingImages(Callback):
             return full
         size = self.start + (full - self.start) * epoch / growing
         return min(full, max(self.start, int(size) // self.multiple * self.multiple))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not isinstance(trainer.datamodule, InMemoryDataModule):
+            raise TypeError("GrowingImages needs a data module of datamodules")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule

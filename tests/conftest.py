@@ -15,7 +15,8 @@ import train as train_script
 from tests.running import train_quickly
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = [*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs" / "laptop").glob("*.yaml")]
+CONFIGS.sort()
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 # Without the dashboard, whose pictures take longer than the training; its own tests switch it on.
 QUICKLY = ("--config", QUICKSTART, "--trainer.max_epochs", "1", "--dashboard", "false")

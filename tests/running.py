@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 TIMEOUT = 200  # seconds
 
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["train"])
+_forkserver.set_forkserver_preload(["train", "sklearn.datasets"])
 
 
 class Ended(NamedTuple):
@@ -28,7 +29,7 @@ class Ended(NamedTuple):
 
 
 def start_quickly(
-    *args: object, cwd: Path, env: dict[str, str] | None = None
+    *args: object, cwd: Path, env: dict[str, str] | None = None, output: str = ""
 ) -> multiprocessing.Process:
     """Starts `python train.py ARGS` in a fresh process that has its imports done already.
 
@@ -36,8 +37,9 @@ def start_quickly(
         args: The arguments.
         cwd: The folder it runs in, and leaves its output in: out.txt and err.txt.
         env: Further environment variables.
+        output: What the names of these files start with.
     """
-    process = _forkserver.Process(target=_train, args=(list(map(str, args)), cwd, env))
+    process = _forkserver.Process(target=_train, args=(list(map(str, args)), cwd, env, output))
     process.start()
     return process
 
@@ -49,18 +51,68 @@ def train_quickly(
     kill_after: float | None = None,
 ) -> Ended:
     """Runs what `start_quickly` starts to its end, or kills it after so many seconds."""
-    process = start_quickly(*args, cwd=cwd, env=env)
+    return _end(start_quickly(*args, cwd=cwd, env=env), cwd, kill_after=kill_after)
+
+
+def train_together(
+    processes: int,
+    *args: object,
+    cwd: Path | list[Path],
+    machines: int = 1,
+    env: dict[str, str] | None = None,
+) -> list[Ended]:
+    """Runs `train.py ARGS` in several processes, whose imports are done, as torchrun starts them.
+
+    Args:
+        processes: How many, over all machines.
+        args: The arguments, a --run_dir among them.
+        cwd: The folder they run in, or a list of one for each.
+        machines: On how many machines they are told that they are.
+        env: Further environment variables.
+
+    Returns:
+        How each has ended, in the order of their ranks.
+    """
+    here = processes // machines
+    folders = cwd if isinstance(cwd, list) else [cwd] * processes
+    world = {
+        **{"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(here)},
+        **{"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1"},
+        "MASTER_PORT": str(free_port()),
+    }
+    devices = ("--trainer.accelerator", "cpu", "--trainer.devices", here)
+    started = []
+    for rank, folder in enumerate(folders):
+        place = {"RANK": rank, "LOCAL_RANK": rank % here, "GROUP_RANK": rank // here}
+        told = world | {name: str(value) for name, value in place.items()} | (env or {})
+        options = (*args, *devices, "--trainer.num_nodes", machines)
+        started.append(start_quickly(*options, cwd=folder, env=told, output=f"{rank}."))
+    return [
+        _end(process, folder, output=f"{rank}.")
+        for rank, (process, folder) in enumerate(zip(started, folders, strict=True))
+    ]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _end(
+    process: multiprocessing.Process, cwd: Path, kill_after: float | None = None, output: str = ""
+) -> Ended:
     process.join(kill_after or TIMEOUT)
     if is_late := process.is_alive():
         process.kill()
         process.join()
-    out, err = ((cwd / name).read_text() for name in ("out.txt", "err.txt"))
+    out, err = ((cwd / f"{output}{name}").read_text() for name in ("out.txt", "err.txt"))
     if is_late and not kill_after:
         raise TimeoutError(out + err)
     return Ended(process.exitcode, out, err)
 
 
-def _train(args: list[str], cwd: Path, env: dict[str, str] | None) -> None:
+def _train(args: list[str], cwd: Path, env: dict[str, str] | None, output: str) -> None:
     import train
 
     os.setpgid(0, 0)
@@ -68,7 +120,8 @@ def _train(args: list[str], cwd: Path, env: dict[str, str] | None) -> None:
     os.chdir(cwd)
     os.environ.update(env or {})
     for name, descriptor in (("out.txt", 1), ("err.txt", 2)):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
+        file = os.open(f"{output}{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(file, descriptor)
     sys.argv = [str(ROOT / "train.py"), *args]
     train.main()
 

@@ -4,18 +4,25 @@ import math
 
 import pytest
 import torch
+import yaml
 
-from tests.conftest import CONFIGS
+from tests.conftest import CONFIGS, ROOT
 from training.cli import TrainingCLI
 
+LAPTOP = [path for path in CONFIGS if path.parent.name == "laptop"]
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+
+def name_of(config):
+    return config.relative_to(ROOT / "configs").as_posix()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 @pytest.mark.usefixtures("data_root")
 def test_config_takes_a_step(config, tmp_path):
     cli = TrainingCLI(
         [
             *("--config", str(config), "--run_dir", str(tmp_path / "run"), "--dashboard", "false"),
-            *("--trainer.max_epochs", "1", "--data.batch_size", "4"),
+            *("--trainer.max_epochs", "1", "--data.batch_size", "2"),
             *("--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"),
         ]
     )
@@ -29,8 +36,21 @@ def test_config_takes_a_step(config, tmp_path):
     assert all(not torch.equal(p, q) for p, q in zip(before, after, strict=True))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 def test_config_is_short_and_says_how_it_is_used(config):
     text = config.read_text()
-    assert len(text.splitlines()) <= 30
-    assert f"python train.py --config configs/{config.name}" in text
+    assert len(text.splitlines()) <= 35
+    assert f"python train.py --config configs/{name_of(config)}" in text
+
+
+@pytest.mark.parametrize("config", LAPTOP, ids=name_of)
+def test_a_laptop_trains_the_same_network_on_smaller_images(config):
+    ours, theirs = (
+        yaml.safe_load(path.read_text()) for path in (config, ROOT / "configs" / config.name)
+    )
+    assert (
+        ours["model"]["init_args"]["net"]["class_path"]
+        == theirs["model"]["init_args"]["net"]["class_path"]
+    )
+    assert ours["data"]["class_path"] == theirs["data"]["class_path"]
+    assert ours["data"]["init_args"]["image_size"] < theirs["data"]["init_args"]["image_size"]

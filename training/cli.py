@@ -22,8 +22,10 @@ from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoin
 from training.console import EpochLines, silence_what_no_user_can_act_on
 from training.dashboard import Dashboard
 from training.divergence import StopWhenDiverged
+from training.duration import long_training
 from training.errors import UserError, raising, warn
 from training.inspection import (
+    check_growing_images,
     check_network,
     check_precision,
     check_schedule,
@@ -32,6 +34,7 @@ from training.inspection import (
     count_trained,
 )
 from training.loggers import RunCSV, RunTensorBoard
+from training.precision import usual_precision
 from training.processes import (
     CrashOnly,
     check_processes,
@@ -120,16 +123,12 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         files = [Path(str(path)) for path in self.config.pop("config") or []]
         name = "+".join(path.stem for path in files) or "unnamed"
+        laptop = [path.parent / "laptop" / path.name for path in files]
+        self.for_processors = [path for path in laptop if path.exists()]
         self.run = RunFolder(self.config.pop("run_dir"), name)
         self.shows_dashboard = self.config.pop("dashboard")
-        trainer = self.config.trainer
-        check_trainer_options(trainer)
-        if trainer.precision is None:
-            on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-            bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-            trainer.precision = "bf16-mixed" if bf16 else "32-true"
+        check_trainer_options(self.config.trainer)
         torch.set_float32_matmul_precision("high")
-        self.config_text = self.parser.dump(self.config)
         self.net_name = self.config.model.init_args.net.class_path
 
     def instantiate_classes(self) -> None:
@@ -154,9 +153,16 @@ class TrainingCLI(LightningCLI):
             raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        net, data = self.model.net, self.datamodule
+        check_network(self.model, data)
+        config = self.config_init["trainer"]
+        if config["precision"] is None:
+            macs = count_macs(net, data.channels, data.image_size)
+            config["precision"] = usual_precision(config["accelerator"], macs)
+            self.config.trainer.precision = config["precision"]
+        self.config_text = self.parser.dump(self.config)
         self.stopwatch = Stopwatch()
         self.keeper = BestAndLast(self.run)
-        config = self.config_init["trainer"]
         callbacks = [
             *(CrashOnly(), EpochSeed(), StopWhenDiverged(self.run), NoUntrainedAverage()),
             *(self.stopwatch, self.keeper),
@@ -180,7 +186,7 @@ class TrainingCLI(LightningCLI):
         data = self.datamodule
         check_processes(self.trainer, data.batch_size, self.run.is_named)
         limit_threads(processes_that_share_processors(self.trainer))
-        check_network(self.model, data)
+        check_growing_images(self.model.net, data, self.trainer)
         check_precision(self.model, self.trainer)
         data.prepare_data()
         data.setup("fit")
@@ -260,7 +266,13 @@ class TrainingCLI(LightningCLI):
             "run": f"{self.run.path}"
             + (f", going on from {Path(self.resume_from).name}" if self.resume_from else ""),
         }
-        return facts | ({"kept": "; ".join(self.kept)} if self.kept else {})
+        if self.kept:
+            facts["kept"] = "; ".join(self.kept)
+        if long := long_training(net, data, trainer):
+            facts["time"] = long + "".join(
+                f"; --config {path} is made for one" for path in self.for_processors
+            )
+        return facts
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, bool | int | float | str]:

@@ -196,29 +196,11 @@ RECIPES = {
 }
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Trains, and checks the figures of the test against `evaluate.py` and a plain loop."""
-
-    def train(*options, figures=0.0):
-        ended = train_quickly(*RECIPE, *options, cwd=tmp_path)
-        assert (ended.status, ended.err) == (0, "")
-        folder = tmp_path / "run"
-        results = json.loads((folder / "results.json").read_text())
-        best = folder / "checkpoints" / "best.ckpt"
-        monkeypatch.setattr("sys.argv", ["evaluate.py", str(best), "--json", f"{tmp_path}/e.json"])
-        evaluate_script.main()
-        evaluated = json.loads((tmp_path / "e.json").read_text())
-        assert evaluated["accuracy"] == results["test_accuracy"]
-        assert evaluated["loss"] == pytest.approx(results["test_loss"], rel=figures, abs=0)
-        assert measured(best)["test_accuracy"] == results["test_accuracy"]  # in the ONNX file
-        accuracy, loss = plain_loop(best)
-        assert accuracy == results["test_accuracy"]
-        # Resized and normalised in another order, which costs some of the 24 bits.
-        assert loss == pytest.approx(results["test_loss"], rel=1e-5)
-        return folder, results
-
-    return train
+def trained(folder: Path, *options) -> Path:
+    """The run folder of a training with the given options."""
+    ended = train_quickly(*RECIPE, *options, cwd=folder)
+    assert (ended.status, ended.err) == (0, "")
+    return folder / "run"
 
 
 def plain_loop(checkpoint: Path) -> tuple[float, float]:
@@ -246,16 +228,29 @@ def rows_of(folder):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_test_set_is_asked_of_the_best_checkpoint(run, name):
-    # Each process has a half of each batch, whose sums are rounded otherwise.
-    folder, results = run(*RECIPES[name], figures=1e-6 if name == "two processes" else 0)
+def test_the_test_set_is_asked_of_the_best_checkpoint(name, tmp_path, monkeypatch):
+    folder = trained(tmp_path, *RECIPES[name])
+    results = json.loads((folder / "results.json").read_text())
     assert len(rows_of(folder)) >= results["epochs"]
+    best = folder / "checkpoints" / "best.ckpt"
+    monkeypatch.setattr("sys.argv", ["evaluate.py", str(best), "--json", f"{tmp_path}/e.json"])
+    evaluate_script.main()
+    evaluated = json.loads((tmp_path / "e.json").read_text())
+    assert evaluated["accuracy"] == results["test_accuracy"]
+    # Each process has a half of each batch, whose sums are rounded otherwise.
+    rounding = 1e-6 if name == "two processes" else 0
+    assert evaluated["loss"] == pytest.approx(results["test_loss"], rel=rounding, abs=0)
+    assert measured(best)["test_accuracy"] == results["test_accuracy"]  # in the ONNX file
+    accuracy, loss = plain_loop(best)
+    assert accuracy == results["test_accuracy"]
+    # Resized and normalised in another order, which costs some of the 24 bits.
+    assert loss == pytest.approx(results["test_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_learning_rate_is_that_of_a_bare_loop(run, name):
+def test_the_learning_rate_is_that_of_a_bare_loop(name, tmp_path):
     said, make, stepped_after = SCHEDULES[name]
-    folder, _ = run("--model.schedule", "null" if said is None else json.dumps(said))
+    folder = trained(tmp_path, "--model.schedule", "null" if said is None else json.dumps(said))
     rows = [row for row in rows_of(folder) if "lr" in row]  # but for the test's
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=RATE)
     scheduler = make(optimizer)

@@ -1,7 +1,6 @@
 """Several processes train one network: the same, exactly, and none outlives the others."""
 
 import json
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tensorboard.util import tensor_util
 
 from datamodules import Digits, Split
 from tests.conftest import QUICKSTART, assert_one_line
-from tests.running import ROOT, TORCHRUN, TRAIN, all_gone, run, train, train_quickly
+from tests.running import ROOT, TORCHRUN, all_gone, free_port, run, train_quickly, train_together
 from tests.training.test_survival import EMA, RECIPE, assert_same_end, callbacks, die
 
 TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")
@@ -22,14 +21,20 @@ TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")
 @pytest.mark.slow
 def test_two_processes_survive_signals(tmp_path):
     """With batch normalisation, dropout, augmentation and averaged weights."""
-    recipe = (*RECIPE, *callbacks(EMA), *TWO)
-    whole = train(*recipe, "--run_dir", "whole", cwd=tmp_path)
-    assert (whole.status, whole.err) == (0, "")
+    recipe = (*RECIPE, *callbacks(EMA))
+    whole, other = train_together(2, *recipe, "--run_dir", "whole", cwd=tmp_path)
+    assert (whole.status, whole.err, other) == (0, "", (0, "", ""))
     assert "2 x cpu" in whole.out
     pids = tmp_path / "pids"
     pids.mkdir()
-    by_lightning = TRAIN
-    by_torchrun = (*TORCHRUN, "--standalone", "--nproc_per_node", "2", ROOT / "train.py")
+
+    def by_lightning(*args, env):
+        return train_quickly(*args, cwd=tmp_path, env=env)
+
+    def by_torchrun(*args, env):
+        launched = (*TORCHRUN, "--standalone", "--nproc_per_node", "2", ROOT / "train.py")
+        return run(*launched, *args, cwd=tmp_path, env=env)
+
     for start, death in (
         (by_lightning, {"at": "writing", "epoch": 0, "signal": "SIGKILL"}),
         (by_lightning, {"at": "batch", "epoch": 1, "signal": "SIGTERM"}),
@@ -39,10 +44,10 @@ def test_two_processes_survive_signals(tmp_path):
         (by_torchrun, {"at": "batch", "epoch": 2, "signal": "SIGTERM", "to": "parent"}),
     ):
         env = {"DEATH": json.dumps(death), "PIDS": str(pids)}
-        killed = run(*start, *recipe, "--run_dir", "run", cwd=tmp_path, env=env)
+        killed = start(*recipe, *TWO, "--run_dir", "run", env=env)
         assert killed.status != 0
         assert all_gone(pids, within=10), (start, death)
-    ended = run(*by_torchrun, *recipe, "--run_dir", "run", cwd=tmp_path)
+    ended, _ = train_together(2, *recipe, "--run_dir", "run", cwd=tmp_path)
     assert ended.status == 0, ended.err
     assert "going on from last.ckpt" in ended.out
     assert_same_end(tmp_path / "run", tmp_path / "whole")
@@ -60,27 +65,16 @@ class OddDigits(Digits):
         }
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def machine(rank, port, *args, by_variables, cwd, env):
-    """One of two machines, as far as torchrun is concerned, by its options or by its variables."""
+def machine(rank, port, *args, cwd):
+    """One of two machines, of which torchrun is told by variables, as by Kubernetes' PyTorchJob."""
     told = {
-        **{"nnodes": 2, "node_rank": rank, "nproc_per_node": 1},
-        **{"master_addr": "127.0.0.1", "master_port": port},
+        **{"NNODES": "2", "NODE_RANK": str(rank), "NPROC_PER_NODE": "1"},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
     }
-    if by_variables:  # as Kubernetes' PyTorchJob does
-        env = env | {f"PET_{name.upper()}": str(value) for name, value in told.items()}
-        told = {}
     return run(
-        *TORCHRUN,
-        *(word for name, value in told.items() for word in (f"--{name}", value)),
-        *(ROOT / "train.py", *args, "--trainer.num_nodes", 2, "--trainer.devices", 1),
+        *(*TORCHRUN, ROOT / "train.py", *args, "--trainer.num_nodes", 2, "--trainer.devices", 1),
         cwd=cwd,
-        env=env,
+        env={f"PET_{name}": value for name, value in told.items()},
     )
 
 
@@ -99,26 +93,23 @@ def test_one_process_or_several_train_the_same_network(tmp_path):
     )
     one = train_quickly(*recipe, "--run_dir", "one", cwd=tmp_path)
     assert one.status == 0, one.err
-    three = train(*recipe, "--trainer.devices", "3", "--run_dir", "three", cwd=tmp_path)
-    assert three.status == 0, three.err
+    three = train_together(3, *recipe, "--run_dir", "three", cwd=tmp_path)
+    assert three[0].status == 0, three[0].err
     machines = [tmp_path / "first", tmp_path / "second"]
     for folder in machines:
         folder.mkdir()
-    for env, is_killed in ((die({"at": "batch", "epoch": 1}), True), ({}, False)):
-        arguments = (free_port(), *recipe, "--run_dir", "two")
-        with ThreadPoolExecutor() as pool:
-            started = [
-                pool.submit(
-                    *(machine, rank, *arguments),
-                    by_variables=not is_killed,
-                    cwd=machines[rank],
-                    env=env,
-                )
-                for rank in (0, 1)
-            ]
-        ended = [end.result() for end in started]
-        for end in ended:
-            assert (end.status != 0) == is_killed, end.err
+    recipe_of_two = (*recipe, "--run_dir", "two")
+    death = die({"at": "batch", "epoch": 1})
+    for killed in train_together(2, *recipe_of_two, cwd=machines, machines=2, env=death):
+        assert killed.status != 0
+    with ThreadPoolExecutor() as pool:
+        port = free_port()
+        started = [
+            pool.submit(machine, rank, port, *recipe_of_two, cwd=machines[rank]) for rank in (0, 1)
+        ]
+    ended = [end.result() for end in started]
+    for end in ended:
+        assert end.status == 0, end.err
     assert "going on from last.ckpt" in ended[0].out
     assert ended[1].out == ""
     assert not (machines[1] / "two").exists()
@@ -147,14 +138,14 @@ def precision_recall(run: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["googlenet", "resnet18"])
 def test_auxiliary_heads_and_batch_normalisation_train_on_two_processes(tmp_path, config):
-    ended = train(
-        *("--config", ROOT / "configs" / f"{config}.yaml", *TWO, "--data", "datamodules.Digits"),
+    ended, other = train_together(
+        *(2, "--config", ROOT / "configs" / f"{config}.yaml", "--data", "datamodules.Digits"),
         *("--data.image_size", "32", "--data.batch_size", "8", "--trainer.max_epochs", "1"),
         *("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2"),
         *("--trainer.limit_test_batches", "2", "--run_dir", "run", "--data.augment", "[]"),
         cwd=tmp_path,
     )
-    assert (ended.status, ended.err) == (0, "")
+    assert (ended.status, ended.err, other) == (0, "", (0, "", ""))
 
 
 @pytest.fixture

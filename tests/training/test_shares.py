@@ -7,7 +7,7 @@ import torch
 
 from datamodules import Digits, Split
 from tests.conftest import QUICKSTART
-from tests.running import train_quickly
+from tests.running import train_together
 from tests.training.dying import SmallNet
 
 
@@ -28,16 +28,17 @@ def test_a_process_without_a_sample_changes_nothing(tmp_path):
         *("--config", QUICKSTART, "--data", "tests.training.test_shares.FewDigits"),
         *("--data.batch_size", "2", "--data.image_size", "28", "--trainer.max_epochs", "3"),
         *("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.1"),
-        *("--trainer.accelerator", "cpu", "--dashboard", "false"),
+        *("--dashboard", "false"),
     )
     ways = {
         "whole": (),
-        "two processes": ("--trainer.devices", "2"),
+        "two processes": (),
         "accumulated": ("--trainer.accumulate_grad_batches", "2"),
     }
     weights, results = {}, {}
     for name, options in ways.items():
-        ended = train_quickly(*recipe, *options, "--run_dir", name, cwd=tmp_path)
+        count = 2 if name == "two processes" else 1
+        ended, *_ = train_together(count, *recipe, *options, "--run_dir", name, cwd=tmp_path)
         assert (ended.status, ended.err) == (0, "")
         last = tmp_path / name / "checkpoints" / "last.ckpt"
         weights[name] = torch.load(last, weights_only=True)["state_dict"]
@@ -52,11 +53,10 @@ def test_a_process_without_a_sample_changes_nothing(tmp_path):
 
 def test_the_statistics_that_are_validated_are_those_that_are_kept(tmp_path):
     """Each process has its own of batch normalisation; DDP takes the first one's to validate."""
-    ended = train_quickly(
-        *("--config", QUICKSTART, "--model.net", "tests.training.dying.SmallNet"),
+    ended, _ = train_together(
+        *(2, "--config", QUICKSTART, "--model.net", "tests.training.dying.SmallNet"),
         *("--data.batch_size", "256", "--trainer.max_epochs", "2", "--run_dir", "run"),
         *("--trainer.callbacks+=callbacks.EMAWeightAveraging", "--dashboard", "false"),
-        *("--trainer.accelerator", "cpu", "--trainer.devices", "2"),
         cwd=tmp_path,
     )
     assert (ended.status, ended.err) == (0, "")

@@ -1,0 +1,68 @@
+"""The line of the header that warns of a long training."""
+
+import re
+import time
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.resnet import resnet18
+from tests.conftest import ROOT
+from training.cli import TrainingCLI
+
+RESNET18 = ROOT / "configs" / "resnet18.yaml"
+
+
+def header(*args):
+    cli = TrainingCLI(["--config", *map(str, args), "--trainer.accelerator", "cpu"])
+    with cli.open_run():
+        return cli.facts()
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(monkeypatch, tmp_path, data_root):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_long_training_says_so_and_what_is_shorter():
+    facts = header(RESNET18, "--trainer.max_epochs", 1000)
+    said = re.fullmatch(r"about ([\d,]+) hours on this processor; (.*)", facts["time"])
+    hours, advice = said.groups()
+    assert advice == f"--config {RESNET18.parent / 'laptop' / RESNET18.name} is made for one"
+    # A plain step, on as many images as take half a second or so. Twice as long is no mistake on a
+    # machine that others use too; ten times would be.
+    net, images = resnet18(), torch.zeros(8, 1, 224, 224)
+    for _ in range(2):
+        start = time.process_time()
+        with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in facts["device"]):
+            loss = F.cross_entropy(net(images).float(), torch.zeros(8, dtype=torch.long))
+        loss.backward()
+        seconds = time.process_time() - start
+    expected = seconds / 8 / torch.get_num_threads() * 55_000 * 1000 / 3600
+    assert expected / 10 < int(hours.replace(",", "")) < expected * 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (ROOT / "configs" / "quickstart.yaml",),
+        (ROOT / "configs" / "lenet.yaml",),
+        (RESNET18.parent / "laptop" / RESNET18.name,),
+        (RESNET18, "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 10),
+        (RESNET18, "--data.image_size", 32),
+    ],
+)
+def test_no_other_does(options):
+    assert "time" not in header(*options)
+
+
+def test_growing_images_count_by_their_pixels(monkeypatch):
+    monkeypatch.setattr("training.duration.LONG", 0)
+    monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 3600 / 55_000)
+    growing = '[{"class_path": "callbacks.GrowingImages", "init_args": {"start": 32, "until": 1}}]'
+    options = (RESNET18, "--data.image_size", 64, "--trainer.max_epochs", 20)
+    assert header(*options)["time"].startswith("about 20 hours")
+    # ten epochs of 32 pixels, a fourth each, and ten of 48
+    expected = round(10 * 0.25 + 10 * 0.5625)
+    assert header(*options, "--trainer.callbacks", growing)["time"].startswith(f"about {expected} ")

@@ -1,0 +1,62 @@
+"""How long a training is going to take, said where it is longer than one would wait for."""
+
+import copy
+import time
+
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from callbacks import GrowingImages
+from datamodules import InMemoryDataModule
+from training.inspection import count_macs
+
+LONG = 4 * 3600  # seconds
+FASTEST = 500e9  # arithmetic operations a second of a core; these networks reach a fifth to a half
+
+
+def long_training(net: nn.Module, data: InMemoryDataModule, trainer: Trainer) -> str:
+    """How long a processor will train, if that is long; empty if it is not, or on a GPU.
+
+    A lower bound is found from the network's arithmetic, for nothing. Only where it is near `LONG`
+    are a few images timed.
+    """
+    if trainer.strategy.root_device.type != "cpu":
+        return ""
+    limit, batches = trainer.limit_train_batches, len(data.train_dataloader())
+    share = min(1.0, limit / batches) if isinstance(limit, int) else limit
+    images = (
+        share * _epochs_of_full_size(trainer, data.image_size) * len(data.splits["train"].labels)
+    )
+    images /= trainer.world_size
+    operations = 2 * 3 * count_macs(net, data.channels, data.image_size)  # backward is two forward
+    if images * operations / FASTEST / torch.get_num_threads() < LONG / 5:
+        return ""
+    seconds = images * seconds_of_image(net, data, trainer)
+    return f"about {seconds / 3600:,.0f} hours on this processor" if seconds > LONG else ""
+
+
+def seconds_of_image(net: nn.Module, data: InMemoryDataModule, trainer: Trainer) -> float:
+    """Time that an image takes in training, in large batches; measured on a copy of the network."""
+    net = copy.deepcopy(net).train()
+    size, times = data.image_size, []
+    state = torch.get_rng_state()
+    for count in (8, 2, 8):  # the first warms up
+        images = torch.zeros(count, data.channels, size, size)
+        start = time.perf_counter()
+        with trainer.precision_plugin.forward_context():
+            output = net(images)
+        (output if isinstance(output, torch.Tensor) else output[0]).float().sum().backward()
+        times.append(time.perf_counter() - start)
+    torch.set_rng_state(state)
+    return (times[2] - times[1]) / 6  # what does not depend on the batch falls out
+
+
+def _epochs_of_full_size(trainer: Trainer, full: int) -> float:
+    """Epochs, those on smaller images counted by their pixels."""
+    epochs = trainer.max_epochs
+    for callback in trainer.callbacks:
+        if isinstance(callback, GrowingImages):
+            sizes = (callback.size_of_epoch(epoch, epochs, full) for epoch in range(epochs))
+            return sum((size / full) ** 2 for size in sizes)
+    return epochs

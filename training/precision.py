@@ -1,0 +1,27 @@
+"""The precision of a training that does not name one."""
+
+import torch
+
+# Multiply-accumulates of an image, forward. Below, converting costs a processor more than it saves.
+WORTH_CONVERTING = 10_000_000
+
+
+def usual_precision(accelerator: str, macs: int) -> str:
+    """Mixed with bfloat16 where the device multiplies in it and is faster for it, or else 32 bits.
+
+    Args:
+        accelerator: The Trainer's.
+        macs: Multiply-accumulates of the network for one image, forward.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has_bf16 = macs >= WORTH_CONVERTING and _processor_has_bf16()
+    return "bf16-mixed" if has_bf16 else "32-true"
+
+
+def _processor_has_bf16() -> bool:
+    """Whether the processor multiplies in bfloat16, and torch has not been told otherwise."""
+    capabilities = torch.cpu.get_capabilities()
+    can = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return bool(can) and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
