@@ -16,11 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NETWORKS = (
-    *("resnet18", "alexnet", "densenet", "vgg11", "nin", "googlenet"),
-    *("resnet34", "resnet50", "densenet121", "resnet101", "vgg16"),
-)
-FAMILIES = ("resnet18", "alexnet", "densenet", "vgg11", "nin", "googlenet")
+FAMILIES = ("resnet18", "densenet", "googlenet", "nin", "alexnet", "vgg11")
+FOR_A_PROCESSOR = (*FAMILIES, "resnet50", "densenet121")
+FOR_A_GPU = (*FOR_A_PROCESSOR, "resnet34", "resnet101", "vgg16")
 # Digits are not mirrored, as clothes are.
 ON_MNIST = (
     "--data=datamodules.MNIST",
@@ -35,6 +33,7 @@ ON_MNIST = (
         ]
     ),
 )
+EPOCHS_ON_MNIST = ("--trainer.max_epochs", "8")  # digits need fewer; where nobody has a GPU
 SIGMOID = ("--model.net.activation", "sigmoid")
 
 
@@ -44,7 +43,12 @@ def plan(seeds: int) -> Iterator[tuple[str, int, list[str]]]:
     for config in ("lenet", "lenet_fashion"):
         recipes[config] = ["--config", f"configs/{config}.yaml"]
         recipes[f"{config}_sigmoid"] = [*recipes[config], *SIGMOID]
-    for network in NETWORKS:
+    for network in FOR_A_PROCESSOR:
+        recipes[f"{network}_laptop"] = ["--config", f"configs/laptop/{network}.yaml"]
+    for network in FAMILIES:
+        name = f"{network}_laptop"
+        recipes[f"{name}_mnist"] = [*recipes[name], *ON_MNIST, *EPOCHS_ON_MNIST]
+    for network in FOR_A_GPU:
         recipes[network] = ["--config", f"configs/{network}.yaml"]
     for network in FAMILIES:
         recipes[f"{network}_mnist"] = [*recipes[network], *ON_MNIST]
