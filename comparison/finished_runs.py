@@ -21,6 +21,7 @@ NUMBERS = (
 )
 SWEEP = "sweep.db"  # beside the trials of a sweep
 OPTIONAL = ("val_accuracy", "commit")  # without validation; outside a git checkout
+LATER = ("train_cpu_seconds",)  # runs of older versions do not have it
 
 
 class UnusableRun(Exception):
@@ -99,6 +100,7 @@ def _read_results(path: Path) -> dict[str, Any]:
     if missing := [key for key in (*TEXTS, *NUMBERS, *OPTIONAL) if key not in fields]:
         raise UnusableRun(f"damaged: results.json lacks {', '.join(missing)}")
     numbers = [*NUMBERS, *(["val_accuracy"] if fields["val_accuracy"] is not None else [])]
+    numbers += [key for key in LATER if key in fields]
     wrong = [key for key in numbers if not _is_measure(fields[key])]
     wrong += [key for key in TEXTS if not isinstance(fields[key], str)]
     if wrong:

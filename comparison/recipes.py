@@ -49,7 +49,7 @@ class Recipe:
         return self.runs[0].results["net"].rpartition(".")[2]
 
     def _values(self, field: str) -> list[float]:
-        return [value for run in self.runs if (value := run.results[field]) is not None]
+        return [value for run in self.runs if (value := run.results.get(field)) is not None]
 
 
 def group(runs: Iterable[Run]) -> tuple[list[Recipe], dict[Path, str]]:

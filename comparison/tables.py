@@ -63,6 +63,7 @@ def write_markdown(path: Path, recipes: Iterable[Recipe]) -> None:
             "test accuracy (%)": percent(recipe, "test_accuracy"),
             "test loss": f"{recipe.mean('test_loss'):.4f}",
             "training time": duration(recipe.mean("train_seconds")),
+            "processor time": duration(recipe.mean("train_cpu_seconds")),
             "images/s": three_digits(recipe.mean("images_per_second")),
             "peak memory (GiB)": three_digits(recipe.mean("peak_memory_bytes") / 2**30),
             "precision": recipe.told("precision"),
@@ -84,7 +85,7 @@ def write_csv(path: Path, recipes: Iterable[Recipe]) -> None:
     counts = ("image_size", "parameters", "macs", "epochs", "world_size")
     measures = (
         *("val_accuracy", "test_accuracy", "test_loss"),
-        *("train_seconds", "images_per_second", "peak_memory_bytes"),
+        *("train_seconds", "train_cpu_seconds", "images_per_second", "peak_memory_bytes"),
     )
     rows = [
         {"recipe": recipe.name}
@@ -117,7 +118,9 @@ def percent(recipe: Recipe, field: str) -> str:
     return f"{mean:.2%}".rstrip("%") + (f" ± {100 * std:.2f}" if std is not None else "")
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

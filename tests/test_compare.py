@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 import compare as compare_script
+from comparison.figures import time_that_compares
 from comparison.finished_runs import read_runs
 from comparison.recipes import group
 from tests.conftest import Finished
@@ -437,3 +438,20 @@ def test_the_code_of_a_run_from_elsewhere_is_not_imported(tmp_path, monkeypatch)
         "model.class_path": "theirs.Net",
         "model.init_args.a": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("others", "time"),
+    [
+        ({"train_cpu_seconds": 300.0}, "train_cpu_seconds"),
+        ({"train_cpu_seconds": 30.0, "device": "NVIDIA H100 80GB HBM3"}, "train_seconds"),
+        ({}, "train_seconds"),  # of a version that did not measure it
+    ],
+)
+def test_the_time_is_one_that_all_runs_can_be_compared_by(compare, tmp_path, others, time):
+    write_run("runs/a/1", train_cpu_seconds=250.0)
+    write_run("runs/b/1", lr=0.02, **others)
+    recipes, _ = group(read_runs([Path("runs")])[0])
+    assert time_that_compares(recipes) == time
+    assert compare("runs", "--out", "out").status == 0
+    assert "| 4.9 min | 4.2 min |" in (tmp_path / "out" / "results.md").read_text()
