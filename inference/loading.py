@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.cli import instantiate_module
+
 import datamodules
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
@@ -20,6 +22,7 @@ TRUSTED = (
     *("lit_modules.", "models.", "datamodules.", "torch.nn.", "torch.optim."),
     *("torchvision.models.", "lightning.pytorch.cli.instantiate_module"),
 )
+DEPTH = 32  # of hyperparameters within hyperparameters
 CANNOT_BE_BUILT = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError, ArgumentError),
 )
@@ -47,7 +50,7 @@ def load(
     checkpoint = read_checkpoint(path)
     of_net = checkpoint.get(LitClassifier.CHECKPOINT_HYPER_PARAMS_KEY, {})
     of_data = checkpoint.get(InMemoryDataModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
-    if not (isinstance(of_net, dict) and isinstance(of_data, dict)):
+    if not all(isinstance(found, dict) and _is_plain(found) for found in (of_net, of_data)):
         raise UserError(f"{path} is damaged: its hyperparameters are no names with values.")
     if "net" not in of_net or "_class_path" not in of_data:
         raise UserError(
@@ -61,7 +64,11 @@ def load(
             "torchvision or Lightning. If you trust where the file is from: --trust_classes."
         )
     with raising(*CANNOT_BE_BUILT):
-        classifier = LitClassifier.load_from_checkpoint(path, "cpu", weights_only=True)
+        # `load_from_checkpoint` would add what stands where Lightning once kept hyperparameters,
+        # which nobody has looked at.
+        settings = {key: value for key, value in of_net.items() if key != "_instantiator"}
+        classifier = instantiate_module(LitClassifier, settings)
+        classifier.load_state_dict(checkpoint["state_dict"])
         data = _build_data(of_data, dataset, root)
     if len(data.classes) != classifier.hparams.num_classes:
         raise UserError(
@@ -92,6 +99,14 @@ def _build_data(
 def _is_dataset(value: Any) -> bool:
     is_class = isinstance(value, type) and issubclass(value, InMemoryDataModule)
     return is_class and "name" in vars(value)
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, dict) and depth < DEPTH:
+        return all(isinstance(k, str) and _is_plain(v, depth + 1) for k, v in value.items())
+    if isinstance(value, list | tuple) and depth < DEPTH:
+        return all(_is_plain(item, depth + 1) for item in value)
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _is_trusted(name: str) -> bool:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,7 @@ def test_a_class_from_elsewhere_is_not_even_imported(
 ):
     (tmp_path / "evil.py").write_text(EVIL)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     change(checkpoint, hyper_parameters=stored | hyperparameters)
     with pytest.raises(UserError, match="--trust_classes"):
@@ -105,9 +107,38 @@ def test_a_class_from_elsewhere_is_not_even_imported(
     assert not (tmp_path / "imported").exists()
 
 
+@pytest.mark.parametrize("key", ["hparams", "module_arguments"])
+def test_where_lightning_once_kept_hyperparameters_is_not_looked_at(
+    checkpoint, tmp_path, monkeypatch, key
+):
+    (tmp_path / "evil.py").write_text(EVIL)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    del stored["optimizer"]
+    change(checkpoint, hyper_parameters=stored, **{key: {"optimizer": "evil.Net"}})
+    assert isinstance(load(checkpoint)[0].net, LeNet5)
+    assert not (tmp_path / "imported").exists()
+
+
+def nested(depth):
+    return [nested(depth - 1)] if depth else []
+
+
 @pytest.mark.parametrize("part", ["hyper_parameters", "datamodule_hyper_parameters"])
-def test_damaged_hyperparameters_are_said_to_be(checkpoint, part):
-    change(checkpoint, **{part: ["net"]})
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["net"],
+        {"net": {"class_path": "torch.nn.ModuleList", "init_args": {"modules": {"evil.Net"}}}},
+        {"net": {1: "models.lenet.LeNet5"}},
+        {"net": torch.zeros(1)},
+        {"net": nested(100)},
+    ],
+    ids=["no dictionary", "a set", "a number as a name", "a tensor", "deep"],
+)
+def test_damaged_hyperparameters_are_said_to_be(checkpoint, part, value):
+    change(checkpoint, **{part: value})
     with pytest.raises(UserError, match="is damaged"):
         load(checkpoint)
 
@@ -123,6 +154,19 @@ def test_a_class_that_the_user_trusts_is_used(quickstart, tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"own\.net"):
         load(path)
     assert load(path, trust_classes=True)[0](torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_so_is_a_module_that_nobody_has_imported_yet(quickstart, tmp_path, monkeypatch):
+    (tmp_path / "myloss.py").write_text(
+        "from lit_modules import LitClassifier\n\nclass LitOut(LitClassifier):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert quickstart("--model", "myloss.LitOut").status == 0
+    monkeypatch.delitem(sys.modules, "myloss")
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    with pytest.raises(UserError, match=r"myloss\.LitOut"):
+        load(path)
+    assert type(load(path, trust_classes=True)[0]).__module__ == "myloss"
 
 
 def test_hyperparameters_are_plain_data(checkpoint):
