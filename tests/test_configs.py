@@ -19,7 +19,7 @@ def name_of(config):
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 @pytest.mark.usefixtures("data_root")
 def test_config_takes_a_step(config, tmp_path):
-    # Small images end as one pixel, of which batch normalization needs more than two.
+    # Small images end as a few pixels, and two times that are too few for batch normalization.
     batch_size = "16" if config in LAPTOP else "2"
     cli = TrainingCLI(
         [

@@ -29,6 +29,6 @@ def test_a_row_is_the_mean_of_its_seeds_and_the_others_are_not_run(tmp_path):
     assert all("not run" in row for row in others)
 
 
-def test_the_first_table_has_no_empty_cell():
+def test_the_readme_has_no_row_that_was_not_run():
     for row in rows_of(README, ROOT / "results"):
         assert "not run" not in row

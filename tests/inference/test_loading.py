@@ -81,6 +81,15 @@ class Net(nn.Linear):
 """
 
 
+@pytest.fixture
+def trace(tmp_path, monkeypatch):
+    """What the import of `evil` leaves behind."""
+    (tmp_path / "evil.py").write_text(EVIL)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "imported"
+
+
 @pytest.mark.parametrize(
     "hyperparameters",
     [
@@ -94,31 +103,21 @@ class Net(nn.Linear):
         {"optimizer": '{"class_path": "evil.Net"}'},
     ],
 )
-def test_a_class_from_elsewhere_is_not_even_imported(
-    checkpoint, tmp_path, monkeypatch, hyperparameters
-):
-    (tmp_path / "evil.py").write_text(EVIL)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
+def test_a_class_from_elsewhere_is_not_even_imported(checkpoint, trace, hyperparameters):
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     change(checkpoint, hyper_parameters=stored | hyperparameters)
     with pytest.raises(UserError, match="--trust_classes"):
         load(checkpoint)
-    assert not (tmp_path / "imported").exists()
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize("key", ["hparams", "module_arguments"])
-def test_where_lightning_once_kept_hyperparameters_is_not_looked_at(
-    checkpoint, tmp_path, monkeypatch, key
-):
-    (tmp_path / "evil.py").write_text(EVIL)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
+def test_where_lightning_once_kept_hyperparameters_is_not_looked_at(checkpoint, trace, key):
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     del stored["optimizer"]
     change(checkpoint, hyper_parameters=stored, **{key: {"optimizer": "evil.Net"}})
     assert isinstance(load(checkpoint)[0].net, LeNet5)
-    assert not (tmp_path / "imported").exists()
+    assert not trace.exists()
 
 
 def nested(depth):
