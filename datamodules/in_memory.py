@@ -52,7 +52,6 @@ class InMemoryDataModule(LightningDataModule):
         self.save_hyperparameters(ignore=["augment", "root"], logger=False)
         self.batch_size = batch_size
         self.image_size = image_size or self.native_size
-        self.train_image_size = self.image_size  # callbacks.GrowingImages changes it
         self.channels = channels
         self.augment = nn.Sequential(*(augment or []))
         self.preparation = Preparation(self.mean, self.std, self.image_size, channels)
@@ -93,16 +92,14 @@ class InMemoryDataModule(LightningDataModule):
         """Augments in training, resizes and normalises.
 
         Shapes:
-            images uint8 (N, C, H, W) -> float (N, channels, image_size, image_size), in training
-            of `train_image_size`
+            images uint8 (N, C, H, W) -> float (N, channels, image_size, image_size)
         """
-        size = self.train_image_size if is_training else self.image_size
-        largest = max(images.numel(), images.shape[:2].numel() * size**2)
+        largest = max(images.numel(), images.shape[:2].numel() * self.image_size**2)
         with one_thread_if_small(largest, images.device):
             images = images.float() / 255
             if is_training and len(images):  # a share of a batch can be without one
                 images = self.augment(images)
-            return self.preparation(images, size)
+            return self.preparation(images)
 
     def _dataloader(self, split: str) -> DataLoader:
         is_training, trainer = split == "train", self.trainer

@@ -32,11 +32,10 @@ class Preparation(nn.Module):
         self.image_size = image_size
         self.channels = channels
 
-    def forward(self, images: Tensor, image_size: int | None = None) -> Tensor:
-        """Prepares images, of another size than `self.image_size` if it is given."""
+    def forward(self, images: Tensor) -> Tensor:
         # Normalised first, as it means the same and the small images are a fraction of the work.
         images = (images - self.mean) / self.std
-        size = image_size or self.image_size
+        size = self.image_size
         if images.shape[-2:] != (size, size):
             is_shrinking = size < images.shape[-1]  # or antialiasing changes nothing
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=is_shrinking)

@@ -25,7 +25,6 @@ from training.divergence import StopWhenDiverged
 from training.duration import long_training
 from training.errors import UserError, raising, warn
 from training.inspection import (
-    check_growing_images,
     check_network,
     check_precision,
     check_schedule,
@@ -186,7 +185,6 @@ class TrainingCLI(LightningCLI):
         data = self.datamodule
         check_processes(self.trainer, data.batch_size, self.run.is_named)
         limit_threads(processes_that_share_processors(self.trainer))
-        check_growing_images(self.model.net, data, self.trainer)
         check_precision(self.model, self.trainer)
         data.prepare_data()
         data.setup("fit")

@@ -7,7 +7,6 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from callbacks import GrowingImages
 from datamodules import InMemoryDataModule
 from training.inspection import count_macs
 
@@ -25,10 +24,7 @@ def long_training(net: nn.Module, data: InMemoryDataModule, trainer: Trainer) ->
         return ""
     limit, batches = trainer.limit_train_batches, len(data.train_dataloader())
     share = min(1.0, limit / batches) if isinstance(limit, int) else limit
-    images = (
-        share * _epochs_of_full_size(trainer, data.image_size) * len(data.splits["train"].labels)
-    )
-    images /= trainer.world_size
+    images = share * trainer.max_epochs * len(data.splits["train"].labels) / trainer.world_size
     operations = 2 * 3 * count_macs(net, data.channels, data.image_size)  # backward is two forward
     if images * operations / FASTEST / torch.get_num_threads() < LONG / 5:
         return ""
@@ -50,13 +46,3 @@ def seconds_of_image(net: nn.Module, data: InMemoryDataModule, trainer: Trainer)
         times.append(time.perf_counter() - start)
     torch.set_rng_state(state)
     return (times[2] - times[1]) / 6  # what does not depend on the batch falls out
-
-
-def _epochs_of_full_size(trainer: Trainer, full: int) -> float:
-    """Epochs, those on smaller images counted by their pixels."""
-    epochs = trainer.max_epochs
-    for callback in trainer.callbacks:
-        if isinstance(callback, GrowingImages):
-            sizes = (callback.size_of_epoch(epoch, epochs, full) for epoch in range(epochs))
-            return sum((size / full) ** 2 for size in sizes)
-    return epochs

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.flop_counter import FlopCounterMode
 
-from callbacks import GrowingImages
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
 from training.errors import UserError, raising, warn
@@ -122,7 +121,8 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
     if not problem:
         return
     name = type(net).__name__
-    smallest = smallest_image_size(net, channels)
+    sizes = range(1, LARGEST_PROBED)
+    smallest = next((size for size in sizes if not _refusal(net, channels, size)), None)
     if smallest is None:
         raise UserError(
             f"{name} does not take images of {channels} channels: {problem}. "
@@ -133,30 +133,6 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
         f"{' and more' if image_size < smallest else ''}. Set --data.image_size {smallest}"
         + (" or more." if image_size < smallest else ".")
     )
-
-
-def check_growing_images(net: nn.Module, data: InMemoryDataModule, trainer: Trainer) -> None:
-    """Makes sure that the network takes the small images that the training starts with.
-
-    Raises:
-        UserError: If it does not, or if they are larger than those that they grow to.
-    """
-    for callback in trainer.callbacks:
-        if not isinstance(callback, GrowingImages):
-            continue
-        start, smallest = callback.start, smallest_image_size(net, data.channels)
-        if start > data.image_size or start < smallest:
-            raise UserError(
-                f"callbacks.GrowingImages starts with images of {start} x {start}: "
-                f"{type(net).__name__} takes {smallest} and more, and data.image_size is "
-                f"{data.image_size}. Set its start to a size between."
-            )
-
-
-def smallest_image_size(net: nn.Module, channels: int) -> int | None:
-    """Side of the smallest images that the network takes; None if there are none."""
-    sizes = range(1, LARGEST_PROBED)
-    return next((size for size in sizes if not _refusal(net, channels, size)), None)
 
 
 def _refusal(net: nn.Module, channels: int, image_size: int) -> str:

@@ -55,14 +55,3 @@ def test_a_long_training_says_so_and_what_is_shorter():
 )
 def test_no_other_does(options):
     assert "time" not in header(*options)
-
-
-def test_growing_images_count_by_their_pixels(monkeypatch):
-    monkeypatch.setattr("training.duration.LONG", 0)
-    monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 3600 / 55_000)
-    growing = '[{"class_path": "callbacks.GrowingImages", "init_args": {"start": 32, "until": 1}}]'
-    options = (RESNET18, "--data.image_size", 64, "--trainer.max_epochs", 20)
-    assert header(*options)["time"].startswith("about 20 hours")
-    # ten epochs of 32 pixels, a fourth each, and ten of 48
-    expected = round(10 * 0.25 + 10 * 0.5625)
-    assert header(*options, "--trainer.callbacks", growing)["time"].startswith(f"about {expected} ")

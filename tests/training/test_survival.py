@@ -99,7 +99,6 @@ def test_killed_at_each_stage(trained, tmp_path, death):
 
 EMA = {"class_path": "callbacks.EMAWeightAveraging"}
 LATE_EMA = EMA | {"init_args": {"update_starting_at_step": 30}}
-GROWING = {"class_path": "callbacks.GrowingImages", "init_args": {"start": 16, "multiple": 4}}
 EARLY = {
     "class_path": "lightning.pytorch.callbacks.EarlyStopping",
     "init_args": {"monitor": "val/acc", "mode": "max", "min_delta": 1.0, "patience": 1},
@@ -109,7 +108,6 @@ EARLY_IN_SECOND = EARLY | {"init_args": EARLY["init_args"] | {"patience": 7}}
 RECIPES = {
     "averaged weights": callbacks(EMA),
     "weights that are averaged from the second epoch": callbacks(LATE_EMA),
-    "growing images": callbacks(GROWING),
     "64 bits": ("--trainer.precision", "64-true", *callbacks()),
     "OneCycleLR": (
         *("--model.schedule", f"{SCHEDULERS}.OneCycleLR", "--model.schedule.max_lr", "0.01"),
