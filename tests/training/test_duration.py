@@ -55,3 +55,12 @@ def test_a_long_training_says_so_and_what_is_shorter():
 )
 def test_no_other_does(options):
     assert "time" not in header(*options)
+
+
+def test_the_hours_are_those_of_all_epochs_and_batches(monkeypatch):
+    monkeypatch.setattr("training.duration.LONG", 0)
+    monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 3600 / 55_000)
+    options = (RESNET18, "--data.image_size", 64, "--trainer.max_epochs", 20)
+    assert header(*options)["time"].startswith("about 20 hours")
+    half = header(*options, "--trainer.limit_train_batches", 0.5)
+    assert half["time"].startswith("about 10 hours")
