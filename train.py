@@ -38,10 +38,11 @@ def train(cli: TrainingCLI, run: RunFolder) -> None:
     if is_first:
         results = collect_results(cli, test_metrics)
         write_results(run, results)
+        tests_all = results["test_images"] == len(cli.datamodule.splits["test"].labels)
         print_facts(
             {
                 "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}"
-                + ("" if cli.tests_all else f", of {results['test_images']} images alone"),
+                + ("" if tests_all else f", of {results['test_images']:,} images alone"),
                 "best": f"{run.best} (epoch {results['best_epoch'] + 1})",
                 "look": f"tensorboard --logdir {run.path.parent}",
             }

@@ -96,15 +96,34 @@ class EMAWeightAveraging(WeightAveraging):
 class NoUntrainedAverage(Callback):
     """Makes any other `WeightAveraging` of Lightning's as careful as ours.
 
-    Otherwise it validates and keeps a copy of the untrained network as long as it has not begun.
+    Otherwise it validates and keeps a copy of the untrained network as long as it has not begun;
+    and one that is updated at the end of an epoch would be validated before it, and kept after.
+    It comes after the callbacks that it looks after.
     """
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for callback in trainer.callbacks:
-            if isinstance(callback, WeightAveraging):
-                _copy_what_is_not_averaged(callback, pl_module)
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_last_batch:
+            for averaging in _averages(trainer):  # it updates once an epoch, however often asked
+                averaging.on_train_epoch_end(trainer, pl_module)
 
-    on_train_epoch_end = on_validation_start
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for averaging in _averages(trainer):
+            _copy_what_is_not_averaged(averaging, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # An epoch that is cut short here has been validated and is kept as it is.
+        if trainer.should_stop and not trainer.is_last_batch:
+            for averaging in _averages(trainer):
+                averaging._latest_update_epoch = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_validation_start(trainer, pl_module)
+
+
+def _averages(trainer: Trainer) -> list[WeightAveraging]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]
 
 
 @torch.no_grad()

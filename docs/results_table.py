@@ -98,7 +98,7 @@ def dataset_of(name: str) -> str:
 
 
 def page_of(name: str, results: Path) -> str:
-    is_for_a_processor = "lenet" in name or "_laptop" in name
+    is_for_a_processor = name.startswith("lenet") or "_laptop" in name
     return README if is_for_a_processor and (results / name).exists() else OTHERS
 
 

@@ -143,8 +143,10 @@ class LitClassifier(LightningModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         self._compiled = None  # as everything that asks a checkpoint later
+        images, labels = batch
         with torch.autocast(self.device.type, enabled=False):
-            return self._evaluate("test", batch, batch_idx)
+            # Lightning has converted the images of another data module to the training's precision.
+            return self._evaluate("test", (images.to(self.dtype), labels), batch_idx)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         return self(batch[0])
@@ -271,6 +273,8 @@ class LitClassifier(LightningModule):
     def _update(self, stage: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch to the metrics: its mean loss, logits (N, num_classes), labels (N,)."""
         number = len(labels)
+        # A sum over a batch can be more than 16 bits hold.
+        loss = loss.to(torch.promote_types(loss.dtype, torch.float32))
         self.metrics[f"{stage}/loss"].update(loss * number, number)
         self.metrics[f"{stage}/acc"].update((logits.argmax(1) == labels).sum(), number)
 

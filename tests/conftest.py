@@ -85,7 +85,7 @@ def trained(tmp_path_factory) -> Callable[..., Path]:
         folder = base / f"trained_{hashlib.md5(repr(args).encode()).hexdigest()}"
         with FileLock(f"{folder}.lock"):
             if not (folder / "seconds.txt").exists():
-                folder.mkdir()
+                folder.mkdir(exist_ok=True)  # a training that failed fails again, with its reason
                 start = time.monotonic()
                 ended = train_quickly(*args, cwd=folder)
                 assert (ended.status, ended.err) == (0, "")

@@ -1,6 +1,7 @@
 """Every config in `configs/` is found here by itself."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import yaml
 
 from tests.conftest import CONFIGS, ROOT
 from training.cli import TrainingCLI
+from training.recipe import recipe
 
 LAPTOP = [path for path in CONFIGS if path.parent.name == "laptop"]
 
@@ -56,3 +58,30 @@ def test_a_laptop_trains_the_same_network_on_smaller_images(config):
     )
     assert ours["data"]["class_path"] == theirs["data"]["class_path"]
     assert ours["data"]["init_args"]["image_size"] < theirs["data"]["init_args"]["image_size"]
+
+
+SAID_AS = {
+    "data.init_args.image_size": "images of",
+    "data.init_args.batch_size": "batches of",
+    "model.init_args.net.init_args.batch_norm": "batch normalization",
+    "model.init_args.optimizer.class_path": "AdamW",
+    "model.init_args.optimizer.init_args.lr": "rate",
+    "trainer.callbacks": "averaged weights",
+}
+
+
+@pytest.mark.parametrize("config", LAPTOP, ids=name_of)
+def test_the_head_of_a_recipe_says_how_it_differs(config):
+    """But for the number of epochs, and what belongs to another optimizer."""
+    ours, theirs = (
+        recipe(yaml.safe_load(path.read_text()))
+        for path in (config, ROOT / "configs" / config.name)
+    )
+    differ = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    differ = {next((said for said in SAID_AS if key.startswith(said)), key) for key in differ}
+    differ.discard("trainer.max_epochs")
+    if "model.init_args.optimizer.class_path" in differ:
+        differ = {key for key in differ if "optimizer.init_args" not in key}
+    head = re.match(r"(#.*\n)+", config.read_text())[0].replace("\n# ", " ")
+    said = {key for key, words in SAID_AS.items() if words in head.partition(", but ")[2]}
+    assert said == differ

@@ -127,8 +127,8 @@ def read_fitting_checkpoint(path: Path, module: LightningModule) -> dict[str, An
     return checkpoint
 
 
-def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | None, int]:
-    """The checkpoint to go on from and the step it was taken after.
+def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | None, int, int]:
+    """The checkpoint to go on from, and the epochs and steps that it was taken after.
 
     It is the last one, or else the best; a run that has none yet starts at step 0.
 
@@ -146,10 +146,10 @@ def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | Non
             continue
         if damage:
             warn(f"{damage} Going on from {path}, after epoch {checkpoint['epoch'] + 1}.")
-        return path, checkpoint["global_step"]
+        return path, checkpoint["epoch"] + 1, checkpoint["global_step"]
     if damage:
         raise UserError(f"{damage} Put a whole one there, or name another --run_dir.")
-    return None, 0
+    return None, 0, 0
 
 
 def score_of(metrics: Mapping[str, Tensor]) -> list[float] | None:

@@ -159,6 +159,7 @@ class TrainingCLI(LightningCLI):
             macs = count_macs(net, data.channels, data.image_size)
             config["precision"] = usual_precision(config["accelerator"], macs)
             self.config.trainer.precision = config["precision"]
+        check_precision(self.model, config["precision"], config["accelerator"])
         self.config_text = self.parser.dump(self.config)
         self.stopwatch = Stopwatch()
         self.keeper = BestAndLast(self.run)
@@ -185,7 +186,6 @@ class TrainingCLI(LightningCLI):
         data = self.datamodule
         check_processes(self.trainer, data.batch_size, self.run.is_named)
         limit_threads(processes_that_share_processors(self.trainer))
-        check_precision(self.model, self.trainer)
         data.prepare_data()
         data.setup("fit")
         data.trainer = self.trainer  # which says how many share a batch
@@ -206,11 +206,11 @@ class TrainingCLI(LightningCLI):
         with ExitStack() as at_the_end:
 
             def take() -> dict[str, Any]:
-                checkpoint, step = None, 0
+                checkpoint, epochs, step = None, 0, 0
                 if not self.run.is_finished():
                     lock = self.run.take()
                     at_the_end.callback(lock.release)
-                    checkpoint, step = find_checkpoint(self.run, self.model)
+                    checkpoint, epochs, step = find_checkpoint(self.run, self.model)
                 is_finished = self.run.is_finished()  # another process may just have done it
                 if is_finished or checkpoint:
                     self.run.check_recipe(self.config_text)
@@ -222,6 +222,7 @@ class TrainingCLI(LightningCLI):
                     "path": str(self.run.path),
                     "is_finished": is_finished,
                     "resume_from": str(checkpoint) if checkpoint else None,
+                    "epochs": epochs,
                     "step": step,
                 }
 
@@ -229,6 +230,7 @@ class TrainingCLI(LightningCLI):
             self.run.path = Path(decision["path"])
             self.is_finished = decision["is_finished"]
             self.resume_from = decision["resume_from"]
+            self.epochs_left = self.trainer.max_epochs - decision["epochs"]
             for logger in self.trainer.loggers:
                 if hasattr(logger, "rewind"):
                     logger.rewind(decision["step"])
@@ -240,11 +242,6 @@ class TrainingCLI(LightningCLI):
                 named = "" if self.run.is_named else f" with --run_dir {self.run.path}"
                 raise KeyboardInterrupt(f"the same command{named} goes on.") from None
             disconnect()
-
-    @property
-    def tests_all(self) -> bool:
-        """Whether the test set is used whole."""
-        return self.trainer.limit_test_batches == 1.0
 
     def facts(self) -> dict[str, str]:
         """What the run is about to do, for its header."""
@@ -266,7 +263,7 @@ class TrainingCLI(LightningCLI):
         }
         if self.kept:
             facts["kept"] = "; ".join(self.kept)
-        if long := long_training(net, data, trainer):
+        if long := long_training(net, data, trainer, self.epochs_left):
             facts["time"] = long + "".join(
                 f"; --config {path} is made for one" for path in self.for_processors
             )

@@ -12,21 +12,28 @@ from training.inspection import count_macs
 
 LONG = 4 * 3600  # seconds
 FASTEST = 500e9  # arithmetic operations a second of a core; these networks reach a fifth to a half
+SLOWEST = 50  # times slower than that is a core without wide vectors
 
 
-def long_training(net: nn.Module, data: InMemoryDataModule, trainer: Trainer) -> str:
+def long_training(net: nn.Module, data: InMemoryDataModule, trainer: Trainer, epochs: int) -> str:
     """How long a processor will train, if that is long; empty if it is not, or on a GPU.
 
-    A lower bound is found from the network's arithmetic, for nothing. Only where it is near `LONG`
-    are a few images timed.
+    A lower bound is found from the network's arithmetic, for nothing. Only where a slow processor
+    could need `LONG` for it are a few images timed.
+
+    Args:
+        net: What is trained.
+        data: Its images, the training's loaded.
+        trainer: The Trainer.
+        epochs: Epochs that are left.
     """
     if trainer.strategy.root_device.type != "cpu":
         return ""
     limit, batches = trainer.limit_train_batches, len(data.train_dataloader())
     share = min(1.0, limit / batches) if isinstance(limit, int) else limit
-    images = share * trainer.max_epochs * len(data.splits["train"].labels) / trainer.world_size
+    images = share * epochs * len(data.splits["train"].labels) / trainer.world_size
     operations = 2 * 3 * count_macs(net, data.channels, data.image_size)  # backward is two forward
-    if images * operations / FASTEST / torch.get_num_threads() < LONG / 5:
+    if images * operations / FASTEST / torch.get_num_threads() < LONG / SLOWEST:
         return ""
     seconds = images * seconds_of_image(net, data, trainer)
     return f"about {seconds / 3600:,.0f} hours on this processor" if seconds > LONG else ""

@@ -60,14 +60,25 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
         )
 
 
-def check_precision(module: LitClassifier, trainer: Trainer) -> None:
-    """Makes sure that 16 bits do not make the optimizer divide by 0, which would look diverged.
+def check_precision(module: LitClassifier, precision: str | int, accelerator: str) -> None:
+    """Makes sure that 16 bits are there, and do not make the optimizer divide by 0.
+
+    That would look as if the training had diverged.
+
+    Args:
+        module: What is trained.
+        precision: The Trainer's.
+        accelerator: The Trainer's.
 
     Raises:
-        UserError: If they do.
+        UserError: If not, with what to set instead.
     """
-    eps = module.build_optimizer().defaults.get("eps", 1)
-    if trainer.precision == "16-true" and not torch.tensor(eps, dtype=torch.float16):
+    is_on_processor = accelerator == "cpu" or not torch.accelerator.is_available()
+    if str(precision) in ("16", "16-mixed") and is_on_processor:
+        raise UserError(f"trainer.precision {precision} needs a GPU. Set bf16-mixed or 32-true.")
+    eps = module.build_optimizer().defaults.get("eps")
+    is_zero = isinstance(eps, float) and not torch.tensor(eps, dtype=torch.float16)
+    if precision == "16-true" and is_zero:
         raise UserError(
             f"model.optimizer.eps {eps} is 0 in the numbers of trainer.precision 16-true. Set "
             "--model.optimizer.eps 1e-4, or --trainer.precision bf16-true."
@@ -96,8 +107,11 @@ def check_schedule(
     steps = -(-batches // trainer.accumulate_grad_batches) * epochs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", "Detected call of")  # a step of the schedule alone
         try:
             scheduler = module.build_scheduler(module.build_optimizer(), steps, epochs)
+            if not isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step()  # some values are only found out here
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise UserError(
                 f"model.schedule: {error}. The training has {steps} steps in {epochs} epochs."

@@ -29,7 +29,7 @@ class Weights(Callback):
             self.validated.append(copy.deepcopy(module.net.state_dict()))
 
 
-def train(tmp_path, averaging, *others, epochs=3):
+def train(tmp_path, averaging, *others, epochs=3, **options):
     """States after each step, of each validation, and of the checkpoint at the end."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
@@ -43,6 +43,7 @@ def train(tmp_path, averaging, *others, epochs=3):
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        **options,
     )
     trainer.fit(LitClassifier(net), Digits(batch_size=256))
     trainer.save_checkpoint(tmp_path / "end.ckpt")
@@ -114,6 +115,45 @@ def test_an_average_of_ones_own_that_never_begins_is_the_network(tmp_path):
     after_steps, validated, end = train(tmp_path, Late(), NoUntrainedAverage())
     torch.testing.assert_close(validated[-1], after_steps[-1], rtol=0, atol=0)
     torch.testing.assert_close(end, after_steps[-1], rtol=0, atol=0)
+
+
+class PerEpoch(WeightAveraging):
+    """An even average of the weights at the end of each epoch, as Lightning documents it."""
+
+    def should_update(self, step_idx=None, epoch_idx=None):
+        return epoch_idx is not None
+
+
+def even(states):
+    mean = copy.deepcopy(states[-1])
+    for name, value in mean.items():
+        if value.is_floating_point():
+            mean[name] = torch.stack([state[name] for state in states]).mean(0)
+    return mean
+
+
+def test_an_average_of_epochs_is_validated_as_it_is_kept(tmp_path):
+    after_steps, validated, end = train(tmp_path, PerEpoch(), NoUntrainedAverage())
+    ends = after_steps[4::5]
+    for epoch in range(3):
+        found = {name: validated[epoch][name] for name in ("0.weight", "1.running_var")}
+        expected = {name: even(ends[: epoch + 1])[name] for name in found}
+        torch.testing.assert_close(found, expected)
+    assert all(torch.equal(end[name], value) for name, value in validated[-1].items())
+
+
+class StopInAnEpoch(Callback):
+    def on_validation_end(self, trainer, module):
+        trainer.should_stop = trainer.current_epoch == 2
+
+
+def test_an_epoch_that_is_cut_short_is_validated_as_it_is_kept(tmp_path):
+    """It is stopped by its first validation, after which no average may change."""
+    _, validated, end = train(
+        tmp_path, PerEpoch(), StopInAnEpoch(), NoUntrainedAverage(), val_check_interval=1
+    )
+    assert len(validated) == 5 + 5 + 1
+    assert all(torch.equal(end[name], value) for name, value in validated[-1].items())
 
 
 @pytest.mark.parametrize("kind", [WeightAveraging, EMAWeightAveraging])

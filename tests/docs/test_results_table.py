@@ -1,11 +1,12 @@
 """The tables of results say what is in `results/`, and what is not."""
 
 import json
+import re
 import shutil
 import statistics
 
 from benchmarks.results import plan
-from docs.results_table import OTHERS, README, tables
+from docs.results_table import OTHERS, README, page_of, tables
 from tests.running import ROOT
 
 
@@ -27,6 +28,14 @@ def test_a_row_is_the_mean_of_its_seeds_and_the_others_are_not_run(tmp_path):
     assert "| 23.52 M | 4,008.48 | 30 | 0 | not run | 93.1 |" in resnet
     assert len(others) == len({name for name, _, _ in plan(1)}) - 1
     assert all("not run" in row for row in others)
+
+
+def test_the_readme_has_what_a_processor_has_trained(tmp_path):
+    names = {name for name, _, _ in plan(1)}
+    for name in names:
+        (tmp_path / name).mkdir()
+    found = {name for name in names if page_of(name, tmp_path) == README}
+    assert found == {name for name in names if re.match(r"lenet|\w+_laptop", name)}
 
 
 def test_the_readme_has_no_row_that_was_not_run():

@@ -5,6 +5,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules import Digits
 from lit_modules import LitClassifier
@@ -106,6 +108,34 @@ def test_a_module_built_by_hand_trains_saves_and_loads(tmp_path):
     assert loaded.label_smoothing == 0.1
     images = torch.randn(5, 1, 28, 28)
     torch.testing.assert_close(loaded.eval()(images), module.eval()(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true", "16-true", "64-true", "bf16-mixed"])
+def test_images_of_another_data_module_are_tested_in_any_precision(precision):
+    """Which Lightning converts to that precision, and the test is in 32 bits."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(96, 1, 28, 28), torch.randint(10, (96,))
+    net = LeNet5("tanh")
+    plain = copy.deepcopy(net)
+    if precision.endswith("16-true"):  # what the precision makes of the weights
+        plain = plain.to(torch.bfloat16 if "bf16" in precision else torch.float16).float()
+    trainer = Trainer(
+        **{"accelerator": "cpu", "logger": False, "enable_progress_bar": False},
+        precision=precision,
+    )
+    data = DataLoader(TensorDataset(images, labels), 32)
+    (found,) = trainer.test(LitClassifier(net), data, verbose=False)
+    with torch.no_grad():
+        expected = F.cross_entropy(plain(images), labels).item()
+    rounding = 1e-2 if precision.endswith("16-true") else 1e-6  # of the images
+    assert found["test/loss"] == pytest.approx(expected, rel=rounding)
+
+
+def test_a_large_loss_in_16_bits_is_no_overflow():
+    module = LitClassifier(LeNet5())
+    logits, labels = torch.zeros(30_000, 10), torch.zeros(30_000, dtype=torch.long)
+    module._update("val", torch.tensor(2.25, dtype=torch.float16), logits, labels)
+    assert module.metrics["val/loss"].compute() == 2.25
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0])

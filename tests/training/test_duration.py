@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from models.resnet import resnet18
-from tests.conftest import ROOT
+from tests.conftest import QUICKSTART, ROOT
 from training.cli import TrainingCLI
 
 RESNET18 = ROOT / "configs" / "resnet18.yaml"
@@ -53,8 +53,16 @@ def test_a_long_training_says_so_and_what_is_shorter():
         (RESNET18, "--data.image_size", 32),
     ],
 )
-def test_no_other_does(options):
+def test_no_other_does(options, monkeypatch):
+    monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 1 / 191)
     assert "time" not in header(*options)
+
+
+def test_on_a_slow_processor_a_short_recipe_is_long(monkeypatch):
+    """At the speed of one whose vectors are narrow and that has no bfloat16."""
+    monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 1 / 20)
+    facts = header(RESNET18.parent / "laptop" / RESNET18.name)
+    assert facts["time"] == "about 16 hours on this processor"
 
 
 def test_the_hours_are_those_of_all_epochs_and_batches(monkeypatch):
@@ -64,3 +72,17 @@ def test_the_hours_are_those_of_all_epochs_and_batches(monkeypatch):
     assert header(*options)["time"].startswith("about 20 hours")
     half = header(*options, "--trainer.limit_train_batches", 0.5)
     assert half["time"].startswith("about 10 hours")
+
+
+def test_the_hours_are_those_that_are_left(monkeypatch):
+    recipe = ("--data", "datamodules.Digits", "--trainer.max_epochs")
+    brief = ("--trainer.limit_train_batches", 1, "--dashboard", "false", "--run_dir", "run")
+    monkeypatch.setattr("training.duration.LONG", 0)
+    monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 3600 / 64)
+    arguments = [*map(str, (QUICKSTART, *recipe, 5, *brief))]
+    cli = TrainingCLI(["--config", *arguments])
+    with cli.open_run():
+        assert cli.facts()["time"].startswith("about 5 hours")
+        cli.trainer.fit_loop.max_epochs = 2  # as if it were cut off then
+        cli.trainer.fit(cli.model, cli.datamodule)
+    assert header(*arguments)["time"].startswith("about 3 hours")

@@ -21,7 +21,7 @@ TWO = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")
 @pytest.mark.slow
 def test_two_processes_survive_signals(tmp_path):
     """With batch normalisation, dropout, augmentation and averaged weights."""
-    recipe = (*RECIPE, *callbacks(EMA))
+    recipe = (*RECIPE, *callbacks(EMA), "--dashboard", "false")
     whole, other = train_together(2, *recipe, "--run_dir", "whole", cwd=tmp_path)
     assert (whole.status, whole.err, other) == (0, "", (0, "", ""))
     assert "2 x cpu" in whole.out
@@ -143,6 +143,7 @@ def test_auxiliary_heads_and_batch_normalisation_train_on_two_processes(tmp_path
         *("--data.image_size", "32", "--data.batch_size", "8", "--trainer.max_epochs", "1"),
         *("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2"),
         *("--trainer.limit_test_batches", "2", "--run_dir", "run", "--data.augment", "[]"),
+        *("--dashboard", "false"),
         cwd=tmp_path,
     )
     assert (ended.status, ended.err, other) == (0, "", (0, "", ""))

@@ -110,6 +110,18 @@ REFUSED = {
         ["--trainer.precision", "transformer-engine"],
         ["transformer_engine"],
     ),
+    "16 bits of a GPU": (
+        ["--trainer.accelerator", "cpu", "--trainer.precision", "16-mixed"],
+        ["16-mixed", "needs a GPU", "bf16-mixed"],
+    ),
+    "a schedule of steps of 0 epochs": (
+        schedule("StepLR", step_size=0),
+        ["model.schedule", "zero"],
+    ),
+    "a cosine of 0 epochs": (
+        schedule("CosineAnnealingLR", T_max=0),
+        ["model.schedule", "zero"],
+    ),
     "an average in other precisions": (
         [*callback("callbacks.EMAWeightAveraging"), "--trainer.precision", "64-true"],
         ["EMAWeightAveraging", "64-true", "bf16-mixed"],
@@ -200,11 +212,12 @@ def test_a_validation_before_the_training_changes_nothing(quickstart):
     assert (ended.status, ended.err) == (0, "")
 
 
-def test_a_part_of_the_test_set_is_said_to_be_one(quickstart, tmp_path):
-    ended = quickstart("--trainer.limit_test_batches", "2")
+@pytest.mark.parametrize(("limit", "images"), [("1", 64), ("2", 128), ("0.5", 192), ("1000", 360)])
+def test_a_part_of_the_test_set_is_said_to_be_one(quickstart, tmp_path, limit, images):
+    ended = quickstart("--trainer.limit_test_batches", limit)
     assert ended.status == 0
-    assert "of 128 images alone" in ended.out
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["test_images"] == 128
+    assert (f"of {images} images alone" in ended.out) == (images < 360)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["test_images"] == images
 
 
 def test_lightnings_own_average_gives_way_to_ours(quickstart, tmp_path):
@@ -233,7 +246,9 @@ def test_parameters_that_are_not_trained_count_too(quickstart, tmp_path):
     assert results["parameters"] == count_parameters(LeNet5()) == 61_706
 
 
-@pytest.mark.parametrize("optimizer", [["SGD"], ["AdamW", "--model.optimizer.eps", "1e-4"]])
+@pytest.mark.parametrize(
+    "optimizer", [["SGD"], ["AdamW", "--model.optimizer.eps", "1e-4"], ["Adafactor"]]
+)
 def test_16_bits_train_where_the_optimizer_can(quickstart, optimizer):
     name, *options = optimizer
     ended = quickstart(
