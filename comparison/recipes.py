@@ -104,7 +104,9 @@ def _differences(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[
     brief = [
         key
         for key in differing
-        if all(key in s for s in others) or not key.startswith(tuple(f"{c}init" for c in classes))
+        if not key.startswith(tuple(f"{c}init" for c in classes))
+        or all(key in s for s in others)
+        or len({repr(s[key]) for s in others if key in s}) > 1
     ]
     is_enough = len({repr([s.get(key) for key in brief]) for s in others}) == len(others)
     return [

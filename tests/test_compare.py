@@ -145,6 +145,19 @@ def test_recipes_of_one_name_are_told_apart_by_their_overrides(compare, tmp_path
     assert {row["config"] for row in rows} == {"lenet"}
 
 
+def test_of_an_optimizers_own_arguments_only_those_that_tell_apart_are_named(compare, tmp_path):
+    adam = {"betas": [0.9, 0.999], "eps": 1e-8}
+    write_run(tmp_path / "runs" / "1", options={"momentum": 0.9, "dampening": 0})
+    write_run(tmp_path / "runs" / "2", options={"momentum": 0.0, "dampening": 0})
+    write_run(tmp_path / "runs" / "3", 0.01, "torch.optim.Adam", adam)
+    compare()
+    assert {row["recipe"] for row in read_rows("runs/comparison/results.csv")} == {
+        "lenet (optimizer SGD, optimizer.momentum 0.9)",
+        "lenet (optimizer SGD, optimizer.momentum 0.0)",
+        "lenet (optimizer Adam)",
+    }
+
+
 def test_one_recipe_under_two_names_is_one_row(compare, tmp_path):
     """A run that was repeated from the config.yaml of another carries that file's name."""
     write_run(tmp_path / "runs" / "lenet" / "1", seed=1)
