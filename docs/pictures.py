@@ -2,7 +2,8 @@
 
     python -m docs.pictures --runs runs [--root data] [--chromium chromium]
 
-`runs` holds `lenet/1` and `lenet_fashion/1`; the pictures go to `docs/images`.
+`runs` holds `lenet/1` and `lenet_fashion/1`, of which the tour's are made; those of the results are
+made of `results`. They go to `docs/images`.
 """
 
 import argparse
@@ -40,6 +41,9 @@ def photograph_dashboard(folder: Path, chromium: str) -> None:
                 if page_name == "images":
                     page.get_by_placeholder("Filter tags").fill("test/conf")
                 page.wait_for_timeout(8_000)  # until it is drawn
+                for legend in page.get_by_text("Matches").all():
+                    legend.click()
+                page.wait_for_timeout(1_000)
                 page.screenshot(path=IMAGES / picture)
                 page.close()
             browser.close()
@@ -61,10 +65,14 @@ def main() -> None:
             ["evaluate.py", best, "--data.root", args.root, "--figure", IMAGES / "confusion.png"],
             ["predict.py", best, "--data.root", args.root, "--out", folder],
             ["compare.py", args.runs, "--out", folder],
+            ["compare.py", "results", "--out", f"{folder}/results"],
         ):
             subprocess.run([sys.executable, *map(str, command)], check=True)
-        for picture in ("predictions.png", "learning_curves.png"):
-            shutil.copy(Path(folder) / picture, IMAGES / picture)
+        for picture in (
+            *("predictions.png", "learning_curves.png"),
+            *("results/accuracy_parameters.png", "results/accuracy_time.png"),
+        ):
+            shutil.copy(Path(folder) / picture, IMAGES / Path(picture).name)
     photograph_dashboard(args.runs / "lenet_fashion", args.chromium)
 
 
