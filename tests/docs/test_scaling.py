@@ -49,7 +49,7 @@ def test_a_slurm_job_goes_on(slurm, tmp_path):
     os.symlink(ROOT / "train.py", tmp_path / "train.py")
     command = (
         *("bash", SBATCH, "--config", QUICKSTART, "--trainer.max_epochs", "2"),
-        *("--trainer.accelerator", "cpu", *callbacks()),
+        *("--trainer.accelerator", "cpu", "--dashboard", "false", *callbacks()),
     )
     killed = run(*command, cwd=tmp_path, env=slurm | die({"at": "batch", "epoch": 1}))
     assert killed.status != 0
