@@ -1,0 +1,69 @@
+"""The watch sees what it is there for."""
+
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import suppress
+
+import pytest
+
+from tests.fuzz.watching import Caught, contents, watched
+
+
+def test_reading_and_writing_where_one_may_is_no_matter(tmp_path):
+    with watched(tmp_path, writable=[tmp_path]):
+        (tmp_path / "a").write_text("1")
+        (tmp_path / "a").rename(tmp_path / "b")
+        (tmp_path / "b").read_text()
+        (tmp_path / "b").unlink()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda folder: (folder.parent / "outside").write_text("1"),
+        lambda folder: (folder.parent / "outside").mkdir(),
+        lambda folder: os.symlink(folder, folder.parent / "outside"),
+        lambda folder: (folder / "a").rename(folder.parent / "outside"),
+        lambda folder: (folder.parent / "here").unlink(),
+        lambda folder: subprocess.run(["true"]),
+        lambda folder: os.system("true"),
+        lambda folder: socket.create_connection(("example.invalid", 80)),
+        lambda folder: urllib.request.urlopen("http://example.invalid/"),
+        lambda folder: __import__("evil_input"),
+    ],
+)
+def test_what_no_input_may_bring_about_is_caught(tmp_path, monkeypatch, act):
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    (folder / "a").touch()
+    (tmp_path / "here").touch()
+    (folder / "evil_input.py").write_text("")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    with pytest.raises(Caught), watched(folder, writable=[folder]), suppress(BaseException):
+        act(folder)  # also if somebody has caught it
+    assert not (tmp_path / "outside").exists()
+    assert (tmp_path / "here").exists()
+
+
+def test_an_endless_loop_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.fuzz.watching.SECONDS", 0.2)
+    with pytest.raises(Caught, match="more than"), watched(tmp_path):
+        while True:
+            pass
+
+
+def test_what_a_folder_holds(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"1")
+    (tmp_path / "link").symlink_to("folder")
+    os.mkfifo(tmp_path / "fifo")
+    assert contents(tmp_path) == {
+        "fifo": "special",
+        "folder": "folder",
+        "folder/file": b"1",
+        "link": "link to folder",
+    }
