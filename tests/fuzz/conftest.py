@@ -1,7 +1,7 @@
 """How many inputs are made, and from which seed.
 
-pytest tests/fuzz                                          the same hundred of each kind
-FUZZ_INPUTS=3000 pytest tests/fuzz --hypothesis-seed 7     3,000 others
+`pytest tests/fuzz` makes the same hundred of each kind every time;
+`FUZZ_INPUTS=3000 pytest tests/fuzz --hypothesis-seed 7` makes 3,000 others.
 """
 
 import os
