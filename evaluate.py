@@ -1,23 +1,29 @@
 """Measures a network on its test set: python evaluate.py runs/lenet/1/checkpoints/best.ckpt."""
 
 import json
+from functools import partial
 
 import torch
 
 from inference.evaluation import answer_test_set, compute_metrics
 from inference.loading import load
+from training.atomic import write_atomically
 from training.console import print_facts, print_table
 from training.errors import one_line_errors
 from training.pictures import draw_confusion_matrix
-from training.scripts import ScriptParser, best_device, output_file, picture_file
+from training.scripts import PICTURES, ScriptParser, best_device, output_file
 
 
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser("Measures a network on its test set, exactly, on one device.")
         parser.add_argument("--data", metavar="NAME", help="another dataset, such as FashionMNIST")
-        parser.add_argument("--json", type=output_file, help="file to write the figures to")
-        parser.add_argument("--figure", type=picture_file, help="file to draw the confusion in")
+        parser.add_argument(
+            "--json", type=output_file(".json"), help="file to write the figures to"
+        )
+        parser.add_argument(
+            "--figure", type=output_file(*PICTURES), help="file to draw the confusion in"
+        )
         options = parser.parse_args()
         classifier, data = load(
             options.checkpoint, options.data, options.root, options.trust_classes
@@ -44,10 +50,12 @@ def main() -> None:
             ),
         )
         if options.json:
-            options.json.write_text(json.dumps(metrics, indent=2) + "\n")
+            text = json.dumps(metrics, indent=2) + "\n"
+            write_atomically(options.json, lambda beside: beside.write_text(text))
         if options.figure:
-            matrix = torch.tensor(metrics["confusion_matrix"])
-            draw_confusion_matrix(matrix, data.classes).savefig(options.figure, dpi=150)
+            figure = draw_confusion_matrix(torch.tensor(metrics["confusion_matrix"]), data.classes)
+            ending = options.figure.suffix[1:].lower()
+            write_atomically(options.figure, partial(figure.savefig, format=ending, dpi=150))
 
 
 if __name__ == "__main__":

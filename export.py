@@ -16,7 +16,9 @@ def main() -> None:
             "Makes an ONNX file of a network, checked against PyTorch on test images. It takes raw "
             "images, uint8 (N, 1, H, W) of the dataset's own size, and gives probabilities."
         )
-        parser.add_argument("--out", type=output_file, default=Path("model.onnx"), metavar="FILE")
+        parser.add_argument(
+            "--out", type=output_file(".onnx"), default=Path("model.onnx"), metavar="FILE"
+        )
         options = parser.parse_args()
         classifier, data = load(
             options.checkpoint, root=options.root, trust_classes=options.trust_classes

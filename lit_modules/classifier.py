@@ -1,14 +1,17 @@
 """What turns any classification network into something the Trainer can train."""
 
+import importlib
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from lightning.pytorch.core.saving import _load_state
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -20,10 +23,12 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
+from lit_modules.hyperparameters import building, check_hyperparameters
 from lit_modules.metrics import SampleMean
 from lit_modules.schedules import Schedules, WarmupCosine, check_length
 
 STAGES = ("train", "val", "test")
+NOT_LOOKED_AT = ("hparams", "module_arguments", "hparams_name", "hparams_type")
 
 
 class LitClassifier(LightningModule):
@@ -86,6 +91,61 @@ class LitClassifier(LightningModule):
             self.metrics[f"{stage}/loss"] = SampleMean()
             self.metrics[f"{stage}/acc"] = SampleMean()
         self.build_optimizer()  # a value that the optimizer refuses is refused here, not in `fit`
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = "cpu",
+        strict: bool | None = None,
+        weights_only: bool = True,
+        trust_classes: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """A network as it was trained, out of a checkpoint that may be anybody's.
+
+        Args:
+            checkpoint_path: The file.
+            map_location: The device it is loaded to.
+            strict: Whether its weights must be those of the network, all of them.
+            weights_only: True: a checkpoint of this project is plain data, and read as such.
+            trust_classes: See `check_hyperparameters`.
+            kwargs: Arguments instead of the checkpoint's; `net` where it was built by hand.
+
+        Raises:
+            ValueError: If it names what it may not, or is damaged.
+            pickle.UnpicklingError: If it holds more than plain data.
+        """
+        if not weights_only:
+            raise ValueError("checkpoints are read with weights_only=True, and hold plain data")
+        content = torch.load(checkpoint_path, map_location=map_location, weights_only=True)
+        return cls.restore(content, strict, trust_classes, **kwargs)
+
+    @classmethod
+    def restore(
+        cls,
+        checkpoint: dict[str, Any],
+        strict: bool | None = None,
+        trust_classes: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """The same, out of a checkpoint that has been read: there is no other way to one."""
+        settings = check_hyperparameters(
+            checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), trust_classes
+        )
+        kind = cls
+        if "_class_path" in settings:
+            module, _, name = settings["_class_path"].rpartition(".")
+            kind = getattr(importlib.import_module(module), name)
+        if not (isinstance(kind, type) and issubclass(kind, cls)):
+            raise ValueError(f"it is of {kind}, which is no {cls.__name__}")
+        # Lightning also looks where it once kept hyperparameters; nobody has looked at those.
+        kept = {key: value for key, value in checkpoint.items() if key not in NOT_LOOKED_AT}
+        kept[cls.CHECKPOINT_HYPER_PARAMS_KEY] = {
+            key: value for key, value in settings.items() if key != "_class_path"
+        }
+        with building(checkpoint["state_dict"]):
+            return _load_state(kind, kept, strict, **kwargs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of prepared images (N, C, H, W)."""

@@ -5,11 +5,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+UNFINISHED = ".classic-cnns.tmp"  # ends the names of nobody else's files
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Has `write` fill a file beside `path`, flushes it to disk and renames it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     os.close(handle)
     try:
         write(Path(name))
@@ -33,5 +35,5 @@ def _umask() -> int:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes the files that a killed process was about to rename."""
-    for path in folder.glob(".*.tmp"):
+    for path in folder.glob(f".*{UNFINISHED}"):
         path.unlink()

@@ -1,6 +1,7 @@
 """The folder that a run writes to."""
 
 import json
+import os
 from pathlib import Path
 
 import yaml
@@ -50,6 +51,10 @@ class RunFolder:
         return self.path / "metrics.csv"
 
     @property
+    def _lock(self) -> Path:
+        return self.path / ".lock"
+
+    @property
     def results(self) -> Path:
         return self.path / "results.json"
 
@@ -58,12 +63,12 @@ class RunFolder:
         if self._path is None:
             return False
         try:
-            json.loads(self.results.read_text())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+            results = json.loads(self.results.read_text())
+        except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
             return False
         except OSError as error:
             raise UserError(f"cannot read the run folder: {error}.") from error
-        return True
+        return isinstance(results, dict) and "test_accuracy" in results
 
     def take(self) -> FileLock:
         """Creates the folder, or the next free number, for this process alone.
@@ -72,13 +77,15 @@ class RunFolder:
             A lock, held until it is released or the process dies.
 
         Raises:
-            UserError: If the folder cannot be created, or another process trains in it.
+            UserError: If the folder cannot be created, another process trains in it, or somebody
+                else's files would be written over.
         """
         try:
             if self._path is None:
                 self._path = self._next_number()
+            self._check_whose_it_is()
             self.last.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
+            lock = FileLock(self._lock, timeout=0)
             lock.acquire()
             remove_leftovers(self.path)
             remove_leftovers(self.last.parent)
@@ -123,6 +130,17 @@ class RunFolder:
             write_atomically(self.config, lambda path: path.write_text(config))
         except OSError as error:
             raise _cannot_write(error) from error
+
+    def _check_whose_it_is(self) -> None:
+        """A folder that a run has taken has its lock, or came without it and has checkpoints."""
+        if self._lock.exists() or self.last.exists() or self.best.exists():
+            return
+        for path in (self.config, self.metrics, self.results):
+            if os.path.lexists(path):
+                raise UserError(
+                    f"{path} is not of a run of this project, and would be written over. Name "
+                    "another --run_dir."
+                )
 
     def _next_number(self) -> Path:
         parent = Path("runs") / self.name

@@ -1,9 +1,11 @@
 """What the scripts that read a checkpoint have in common."""
 
 import os
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -22,6 +24,19 @@ class OneLineParser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. See python {self.prog} --help.")
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+        """The options, of which no two name the same file: one would be written over.
+
+        Raises:
+            UserError: If two do, or they make no sense.
+        """
+        options = super().parse_args(*args, **kwargs)
+        files = [(name, path) for name, path in vars(options).items() if isinstance(path, Path)]
+        for (name, path), (other, same) in combinations(files, 2):
+            if os.path.realpath(path) == os.path.realpath(same):
+                self.error(f"{name} and {other} are both {path}")
+        return options
+
 
 class ScriptParser(OneLineParser):
     """Command line of a script that reads one checkpoint."""
@@ -38,12 +53,23 @@ class ScriptParser(OneLineParser):
         )
 
 
-def output_file(text: str) -> Path:
-    """Type of an option that names a file to write."""
-    path = Path(text)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ArgumentTypeError(f"cannot write {path}")
-    return path
+def output_file(*endings: str) -> Callable[[str], Path]:
+    """Type of an option that names a file to write, whose name ends in one of `endings`.
+
+    So no file of another kind is written over. A link stays one: the file behind it is written.
+    """
+
+    def check(text: str) -> Path:
+        path = Path(os.path.realpath(text))
+        if path.suffix.lower() not in endings:
+            raise ArgumentTypeError(f"{text} does not end in {', '.join(endings)}")
+        if path.exists() and not path.is_file():
+            raise ArgumentTypeError(f"{text} is no file that can be written")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise ArgumentTypeError(f"cannot write {text}")
+        return path if Path(text).is_symlink() else Path(text)
+
+    return check
 
 
 def output_folder(text: str) -> Path:
@@ -51,14 +77,6 @@ def output_folder(text: str) -> Path:
     path = Path(text)
     if path.exists() and not path.is_dir():
         raise ArgumentTypeError(f"{path} is no folder")
-    return path
-
-
-def picture_file(text: str) -> Path:
-    """Type of an option that names a picture to draw."""
-    path = output_file(text)
-    if path.suffix.lower() not in PICTURES:
-        raise ArgumentTypeError(f"a picture ends in {', '.join(PICTURES)}, not {path}")
     return path
 
 

@@ -10,6 +10,7 @@ import torch
 from tests.conftest import QUICKLY, QUICKSTART, assert_one_line
 from tests.running import TRAIN, run, train_quickly
 from tests.training.test_survival import assert_same_end
+from training.atomic import UNFINISHED
 
 # Led astray after its first epoch, which stays the best one.
 ASTRAY = (
@@ -164,10 +165,35 @@ def test_damaged_results_are_written_again(quickstart, stopped):
 
 
 def test_what_a_killed_process_was_about_to_rename_is_removed(quickstart, stopped):
-    (stopped / "checkpoints" / ".last.ckpt.1.tmp").write_bytes(b"half")
-    (stopped / ".metrics.csv.1.tmp").write_bytes(b"half")
+    (stopped / "checkpoints" / f".last.ckpt.1{UNFINISHED}").write_bytes(b"half")
+    mine = stopped / ".notes.tmp"
+    mine.write_bytes(b"the user's own")
+    (stopped / f".metrics.csv.1{UNFINISHED}").write_bytes(b"half")
     quickstart(*ASTRAY)
-    assert not list(stopped.rglob("*.tmp"))
+    assert list(stopped.rglob("*.tmp")) == [mine]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "results.json"])
+@pytest.mark.parametrize("content", [b"# mine\ntrainer: {max_epochs: 3}\n", b"5", None])
+def test_files_of_others_are_not_written_over(quickstart, tmp_path, name, content):
+    (tmp_path / "run").mkdir()
+    if content is None:
+        (tmp_path / "run" / name).symlink_to("elsewhere")
+    else:
+        (tmp_path / "run" / name).write_bytes(content)
+    before = contents(tmp_path)
+    ended = quickstart()
+    assert_one_line(ended, [f"run/{name}", "--run_dir"])
+    assert contents(tmp_path) == before
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [name]
+
+
+def test_results_that_hold_no_figures_are_written_again(quickstart, stopped):
+    (stopped / "results.json").write_text("5")
+    ended = quickstart(*ASTRAY)
+    assert ended.status == 0
+    assert ended.err.splitlines() == ["warning: run/results.json is damaged: it is written again."]
+    assert json.loads((stopped / "results.json").read_text())["test_images"] == 360
 
 
 @pytest.mark.parametrize("folder", ["/proc/run", "file/run"])

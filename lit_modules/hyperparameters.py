@@ -1,0 +1,139 @@
+"""What a checkpoint, which may be anybody's, says of its network: looked at before it is built."""
+
+import importlib
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any, get_type_hints
+
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lit_modules.schedules import Schedules, WarmupCosine
+
+# What may be named without being asked about: of these modules, what only makes networks, images,
+# optimizers and schedules, and functions that make networks.
+TRUSTED = (
+    *("lit_modules.", "models.", "datamodules.", "torch.nn.", "torch.optim."),
+    *("torchvision.models.", "lightning.pytorch.cli.instantiate_module"),
+)
+PARTS = (nn.Module, LightningDataModule, Optimizer, LRScheduler, WarmupCosine, Schedules)
+ALSO = ("lightning.pytorch.cli.instantiate_module",)
+# Arguments by which torchvision's networks download weights.
+DOWNLOADED = ("weights", "weights_backbone", "pretrained", "pretrained_backbone")
+DEPTH = 32  # of values within values
+VALUES = 10_000  # in all; with every reference counted, of which there can be more than bytes
+
+
+class UntrustedError(ValueError):
+    """A checkpoint that names what it may not name, unless somebody trusts it."""
+
+
+def check_hyperparameters(found: Any, trust_classes: bool = False) -> dict[str, Any]:
+    """Makes sure that hyperparameters are plain values, and name nothing from elsewhere.
+
+    Args:
+        found: What a checkpoint holds for hyperparameters.
+        trust_classes: Whether they may name classes of others than torch, torchvision, Lightning
+            and this project, and weights to download. Importing and calling them is running code.
+
+    Returns:
+        `found`.
+
+    Raises:
+        ValueError: If they are no plain values.
+        UntrustedError: If they name what they may not.
+    """
+    left = VALUES
+
+    def is_plain(value: Any, depth: int = 0) -> bool:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            return False
+        if isinstance(value, dict) and depth < DEPTH:
+            return all(isinstance(k, str) and is_plain(v, depth + 1) for k, v in value.items())
+        if isinstance(value, list | tuple) and depth < DEPTH:
+            return all(is_plain(item, depth + 1) for item in value)
+        return value is None or type(value) in (bool, int, float, str)
+
+    if not isinstance(found, dict) or not is_plain(found):
+        raise ValueError("its hyperparameters are no names with plain values")
+    if not trust_classes:
+        foreign = sorted({name for name in _names(found) if not _is_trusted(name)})
+        if foreign:
+            raise UntrustedError(
+                f"it names {', '.join(foreign)}, which is neither of this project nor of torch, "
+                "torchvision or Lightning"
+            )
+    return found
+
+
+@contextmanager
+def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
+    """Refuses a network much larger than these weights, before it fills the memory.
+
+    Raises:
+        ValueError: If it is.
+    """
+    modules = 100 + 10 * len(state_dict)
+    values = 1_000_000 + 4 * sum(tensor.numel() for tensor in state_dict.values())
+
+    def count(module: nn.Module, name: str, part: Any) -> None:
+        nonlocal modules, values
+        modules -= isinstance(part, nn.Module)
+        values -= part.numel() if isinstance(part, Tensor) else 0
+        if modules < 0 or values < 0:
+            raise ValueError("its network is much larger than its weights")
+
+    with ExitStack() as at_the_end:
+        for register in (
+            register_module_module_registration_hook,
+            register_module_parameter_registration_hook,
+            register_module_buffer_registration_hook,
+        ):
+            at_the_end.callback(register(count).remove)
+        yield
+
+
+def _is_trusted(name: str) -> bool:
+    """Whether this is a part of a network or of its training, and a trusted module's own."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        if not name.startswith(TRUSTED) or not find_spec(module):
+            return False
+        found = getattr(importlib.import_module(module), attribute)
+        # What a module imports is not its own: by way of that, everything could be named.
+        own = f"{found.__module__}.{found.__qualname__}"
+        if not own.startswith(TRUSTED) or any(part.startswith("_") for part in own.split(".")[-1:]):
+            return False
+        if isinstance(found, type):
+            return issubclass(found, PARTS)
+        makes = get_type_hints(found).get("return")
+    except (ImportError, AttributeError, ValueError, TypeError, NameError):
+        return False
+    is_maker = isinstance(makes, type) and issubclass(makes, nn.Module)
+    return is_maker or own in ALSO or own.startswith("torch.nn.functional.")
+
+
+def _names(value: Any, key: str = "") -> Iterator[str]:
+    """Every string that is more than a word: it could be imported, or parsed as YAML."""
+    if key in DOWNLOADED and value:
+        yield f"{key}={value}"
+    elif isinstance(value, str):
+        if not re.fullmatch(r"[\w+-]*", value):
+            yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _names(item, name)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _names(item)
