@@ -101,15 +101,19 @@ def export_onnx(
 
 def measured(checkpoint: Path) -> dict[str, Any]:
     """What the run says of this epoch: its accuracies, and by which commit it was trained."""
-    content = read_checkpoint(checkpoint)
-    keeper = content.get("callbacks", {}).get("BestAndLast", {})
-    if keeper.get("best_epoch") != content.get("epoch"):
-        return {}  # it is not the best epoch, which alone was measured for good
-    found = {"val_accuracy": keeper["best_score"][0]} if keeper["best_score"] else {}
-    with suppress(OSError, ValueError, KeyError):
+    found: dict[str, Any] = {}
+    # What is not there, or not as a run of ours writes it, is not said.
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        content = read_checkpoint(checkpoint)
+        keeper = content["callbacks"]["BestAndLast"]
+        if keeper["best_epoch"] != content["epoch"]:
+            return {}  # it is not the best epoch, which alone was measured for good
+        if keeper["best_score"]:
+            found["val_accuracy"] = float(keeper["best_score"][0])
         results = json.loads((checkpoint.parent.parent / "results.json").read_text())
         if results["best_epoch"] == content["epoch"]:
-            found |= {key: results[key] for key in ("test_accuracy", "commit")}
+            found["test_accuracy"] = float(results["test_accuracy"])
+            found["commit"] = str(results["commit"])
     return found
 
 

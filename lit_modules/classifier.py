@@ -3,6 +3,7 @@
 import importlib
 import math
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Self
@@ -28,6 +29,7 @@ from lit_modules.metrics import SampleMean
 from lit_modules.schedules import Schedules, WarmupCosine, check_length
 
 STAGES = ("train", "val", "test")
+INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # of what stands in a config
 NOT_LOOKED_AT = ("hparams", "module_arguments", "hparams_name", "hparams_type")
 
 
@@ -143,9 +145,12 @@ class LitClassifier(LightningModule):
         kept = {key: value for key, value in checkpoint.items() if key not in NOT_LOOKED_AT}
         kept[cls.CHECKPOINT_HYPER_PARAMS_KEY] = {
             key: value for key, value in settings.items() if key != "_class_path"
-        }
-        with building(checkpoint["state_dict"]):
-            return _load_state(kind, kept, strict, **kwargs)
+        } | ({"_instantiator": INSTANTIATOR} if "net" in settings else {})
+        try:
+            with building(checkpoint["state_dict"]):
+                return _load_state(kind, kept, strict, **kwargs)
+        except ArgumentError as error:
+            raise ValueError(str(error)) from error
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of prepared images (N, C, H, W)."""

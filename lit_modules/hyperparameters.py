@@ -2,11 +2,14 @@
 
 import importlib
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, get_type_hints
 
+from jsonargparse import _stubs_resolver
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.nn.modules.module import (
@@ -16,6 +19,7 @@ from torch.nn.modules.module import (
 )
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from typeshed_client import get_search_context
 
 from lit_modules.schedules import Schedules, WarmupCosine
 
@@ -84,6 +88,7 @@ def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
     Raises:
         ValueError: If it is.
     """
+    _ask_no_other_python()
     modules = 100 + 10 * len(state_dict)
     values = 1_000_000 + 4 * sum(tensor.numel() for tensor in state_dict.values())
 
@@ -102,6 +107,16 @@ def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
         ):
             at_the_end.callback(register(count).remove)
         yield
+
+
+def _ask_no_other_python() -> None:
+    """Tells jsonargparse where type stubs are.
+
+    It would ask a fresh interpreter, which takes a `json.py` in the current folder for Python's.
+    """
+    if not _stubs_resolver.stubs_resolver:
+        context = get_search_context(search_path=[Path(path) for path in sys.path if path])
+        _stubs_resolver.stubs_resolver = _stubs_resolver.StubsResolver(search_context=context)
 
 
 def _is_trusted(name: str) -> bool:

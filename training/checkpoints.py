@@ -19,6 +19,9 @@ from training.atomic import write_atomically
 from training.errors import UserError, warn
 from training.run_folder import RunFolder
 
+# What torch.save wrote first before its files were archives: a pickled number.
+OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes and renames; reads plain data only.
@@ -73,29 +76,60 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: If there is no checkpoint at `path`, or one that holds more than plain data.
         DamagedCheckpoint: If it is not whole.
     """
-    try:
-        with ZipFile(path) as archive:
-            if archive.testzip():
-                raise BadZipFile
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise UserError(f"there is no checkpoint {path}.") from error
-    except IsADirectoryError as error:
+    if path.is_dir():
         raise UserError(
             f"{path} is a folder: name a checkpoint, such as {path}/checkpoints/best.ckpt."
-        ) from error
-    except PermissionError as error:
+        )
+    if not path.exists():
+        raise UserError(f"there is no checkpoint {path}.")
+    if not path.is_file():
+        raise UserError(f"{path} is no file.")  # a pipe would be waited for
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(OLD_MAGIC))
+    except OSError as error:
         raise UserError(f"cannot read the checkpoint: {error}.") from error
+    if start == OLD_MAGIC:
+        raise UserError(
+            f"{path} is of a torch before 1.6: in Python, read it by torch.load(path, "
+            "weights_only=True), and write it anew by torch.save."
+        )
+    try:
+        with ZipFile(path) as archive:
+            # torch compresses nothing: what is compressed here may be as large as it likes.
+            if any(part.compress_type for part in archive.infolist()) or archive.testzip():
+                raise BadZipFile
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds more than plain data{_code_in(path)}. It is refused, and nothing in it "
             "was executed."
         ) from error
-    except (BadZipFile, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # whatever torch makes of what anybody has made
         raise DamagedCheckpoint(f"{path} is not a checkpoint, or a damaged one.") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        if _are_weights(checkpoint):
+            raise UserError(
+                f"{path} holds weights alone, and not what network they are of: in Python, "
+                "net.load_state_dict(torch.load(path, weights_only=True))."
+            )
         raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict.")
+    if not _are_weights(checkpoint["state_dict"]):
+        raise DamagedCheckpoint(f"{path} is damaged: its state_dict is not one of weights.")
     return checkpoint
+
+
+def _are_weights(found: Any) -> bool:
+    """Names with tensors, none of them larger than what the file has for it."""
+    return isinstance(found, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and tensor.layout == torch.strided
+        and not tensor.is_quantized
+        and tensor.device.type != "meta"
+        and tensor.nbytes <= tensor.untyped_storage().nbytes()
+        for name, tensor in found.items()
+    )
 
 
 def _code_in(path: Path) -> str:
@@ -135,18 +169,21 @@ def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | Non
     Raises:
         UserError: If there are checkpoints and none can be used.
     """
-    damage = None
+    damage: UserError | None = None
     for path in (run.last, run.best):
         if not path.exists():
             continue
         try:
             checkpoint = read_fitting_checkpoint(path, module)
+            epochs, step = checkpoint.get("epoch"), checkpoint.get("global_step")
+            if type(epochs) is not int or type(step) is not int or min(epochs, step) < 0:
+                raise DamagedCheckpoint(f"{path} is damaged: it does not say of which epoch it is.")
         except DamagedCheckpoint as error:
             damage = damage or error
             continue
         if damage:
-            warn(f"{damage} Going on from {path}, after epoch {checkpoint['epoch'] + 1}.")
-        return path, checkpoint["epoch"] + 1, checkpoint["global_step"]
+            warn(f"{damage} Going on from {path}, after epoch {epochs + 1}.")
+        return path, epochs + 1, step
     if damage:
         raise UserError(f"{damage} Put a whole one there, or name another --run_dir.")
     return None, 0, 0

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from training.checkpoints import score_of
+from training.errors import printable
 
 REFRESH = 0.1  # seconds
 COLUMNS = {"train/loss": "11.4f", "train/acc": "9.2%", "val/loss": "11.4f", "val/acc": "9.2%"}
@@ -40,7 +41,7 @@ def print_facts(facts: dict[str, str]) -> None:
     """Prints names and values in two columns."""
     width = max(map(len, facts)) + 2
     for name, value in facts.items():
-        console.print(f"[bold]{name:<{width}}[/bold]{escape(value)}", soft_wrap=True)
+        console.print(f"[bold]{name:<{width}}[/bold]{escape(printable(value))}", soft_wrap=True)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -49,7 +50,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for index, name in enumerate(head):
         table.add_column(name, justify="right" if index else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, map(printable, row)))
     console.print(table)
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ class UserError(Exception):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Prints a `UserError`, or a full disk, as one line on stderr and exits with status 2.
+    """Prints a `UserError`, or what the machine refuses, as a line on stderr, with status 2.
 
     Ctrl-C is one line too, with the status 130 that shells have for it.
     """
@@ -43,10 +44,12 @@ def one_line_errors() -> Iterator[None]:
     except (UserError, DatasetError) as error:
         _print("error", str(error))
         sys.exit(2)
-    except OSError as error:
-        if error.errno not in DISK_IS_FULL:
-            raise
-        _print("error", f"{error}. Free some space, and give the same command again.")
+    except BrokenPipeError:  # whoever reads what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:  # of the machine, not of the code
+        way_out = ". Free some space, and give the same command again"
+        _print("error", f"{error}{way_out if error.errno in DISK_IS_FULL else ''}.")
         sys.exit(2)
     except KeyboardInterrupt as error:
         _print("stopped", str(error) or "before it was done.")
@@ -61,7 +64,12 @@ def warn(message: str) -> None:
 def _print(kind: str, message: str) -> None:
     # What one process of a machine finds wrong, the others do too.
     if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
-        print(f"{kind}: {' '.join(message.split())}", file=sys.stderr)
+        print(f"{kind}: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    r"""A text in which what a terminal would obey, or cannot show, is written out: `\x1b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Reading a checkpoint runs nothing that is in it."""
 
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -13,6 +14,7 @@ from inference.loading import load
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
 from tests.conftest import QUICKLY
+from tests.fuzz.watching import watched
 from training.checkpoints import read_checkpoint
 from training.errors import UserError
 
@@ -99,6 +101,9 @@ def trace(tmp_path, monkeypatch):
         {"net": {"class_path": "torch.hub.load"}},
         {"net": {"class_path": "datamodules.in_memory.os.system"}},
         {"net": {"class_path": "torchvision.models._api.load_state_dict_from_url"}},
+        {"net": {"class_path": "datamodules.published_files._write_whole"}},
+        {"net": {"class_path": "datamodules.published_files.PublishedFiles"}},
+        {"net": {"class_path": "torch.nn.init.os.system"}},
         {"net": "class_path: evil.Net"},
         {"optimizer": '{"class_path": "evil.Net"}'},
     ],
@@ -111,13 +116,113 @@ def test_a_class_from_elsewhere_is_not_even_imported(checkpoint, trace, hyperpar
     assert not trace.exists()
 
 
+def from_script(checkpoint):
+    return load(checkpoint)[0]
+
+
+# The one door: of the scripts, and of whoever works in Python.
+DOORS = pytest.mark.parametrize("read", [from_script, LitClassifier.load_from_checkpoint])
+
+
+@DOORS
+def test_in_python_nothing_from_elsewhere_is_imported_either(checkpoint, trace, read):
+    stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    change(checkpoint, hyper_parameters=stored | {"net": {"class_path": "evil.Net"}})
+    with pytest.raises((UserError, ValueError), match=r"evil\.Net"):
+        read(checkpoint)
+    assert not trace.exists()
+
+
+@DOORS
 @pytest.mark.parametrize("key", ["hparams", "module_arguments"])
-def test_where_lightning_once_kept_hyperparameters_is_not_looked_at(checkpoint, trace, key):
+def test_where_lightning_once_kept_hyperparameters_is_not_looked_at(checkpoint, trace, read, key):
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     del stored["optimizer"]
     change(checkpoint, hyper_parameters=stored, **{key: {"optimizer": "evil.Net"}})
-    assert isinstance(load(checkpoint)[0].net, LeNet5)
+    assert isinstance(read(checkpoint).net, LeNet5)
     assert not trace.exists()
+
+
+@DOORS
+@pytest.mark.parametrize("argument", ["weights", "pretrained", "weights_backbone"])
+def test_nothing_is_downloaded(checkpoint, tmp_path, read, argument):
+    net = {"class_path": "torchvision.models.resnet18", "init_args": {argument: "DEFAULT"}}
+    stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    change(checkpoint, hyper_parameters=stored | {"net": net})
+    with pytest.raises((UserError, ValueError), match="DEFAULT"), watched(tmp_path):
+        read(checkpoint)
+
+
+def test_the_file_does_not_say_where_datasets_go(checkpoint):
+    data = {"_class_path": "datamodules.MNIST", "batch_size": 8, "root": "theirs"}
+    change(checkpoint, datamodule_hyper_parameters=data)
+    assert "theirs" not in str(load(checkpoint)[1].files.folder)
+
+
+@DOORS
+def test_a_module_in_the_current_folder_is_not_imported(checkpoint, tmp_path, monkeypatch, read):
+    monkeypatch.setattr("jsonargparse._stubs_resolver.stubs_resolver", None)  # as at the start
+    (tmp_path / "json.py").write_text("from pathlib import Path\nPath('imported').touch()")
+    monkeypatch.chdir(tmp_path)
+    layers = [{"class_path": "torch.nn.Linear", "init_args": {"in_features": 9, "out_features": 9}}]
+    net = {"class_path": "torch.nn.ModuleList", "init_args": {"modules": layers}}
+    stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    change(checkpoint, hyper_parameters=stored | {"net": net})
+    with pytest.raises((UserError, RuntimeError)):  # it has other weights
+        read(checkpoint)
+    assert not (tmp_path / "imported").exists()
+
+
+@DOORS
+@pytest.mark.parametrize("size", [10**8, 10**12])
+def test_a_network_much_larger_than_its_weights_is_not_built(checkpoint, tmp_path, read, size):
+    layer = {"class_path": "torch.nn.Linear", "init_args": {"in_features": size, "out_features": 9}}
+    stored = read(checkpoint).hparams  # and jsonargparse has looked for its stubs
+    change(checkpoint, hyper_parameters=dict(stored) | {"net": layer})
+    said = "larger than its weights|can't allocate"  # as the machine allows memory to be asked for
+    with pytest.raises((UserError, ValueError, RuntimeError), match=said), watched(tmp_path):
+        read(checkpoint)
+
+
+@DOORS
+def test_a_network_of_endless_modules_is_not_built(checkpoint, tmp_path, read):
+    options = {"blocks": [10**6], "growth_rate": 1}
+    net = {"class_path": "models.densenet.DenseNet", "init_args": options}
+    stored = read(checkpoint).hparams
+    change(checkpoint, hyper_parameters=dict(stored) | {"net": net})
+    with pytest.raises((UserError, ValueError), match="larger than its weights"), watched(tmp_path):
+        read(checkpoint)
+
+
+def test_weights_larger_than_the_file_are_not_weights(checkpoint):
+    state_dict = torch.load(checkpoint, weights_only=True)["state_dict"]
+    name = next(iter(state_dict))
+    large = torch.zeros(1).expand(10**12)
+    change(checkpoint, state_dict=state_dict | {name: large})
+    with pytest.raises(UserError, match="is damaged"):
+        load(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda path, weights: torch.save(weights, path), "weights alone"),
+        (lambda path, weights: torch.save({"weights": weights}, path), "no state_dict"),
+        (
+            lambda path, weights: torch.save(weights, path, _use_new_zipfile_serialization=False),
+            "before 1.6",
+        ),
+        (lambda path, weights: torch.save({"state_dict": 5}, path), "is damaged"),
+        (lambda path, weights: path.mkdir(), "is a folder"),
+        (lambda path, weights: os.mkfifo(path), "is no file"),
+        (lambda path, weights: None, "there is no checkpoint"),
+    ],
+)
+def test_what_is_said_of_other_files_is_true(checkpoint, tmp_path, write, said):
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    write(tmp_path / "other.ckpt", weights)
+    with pytest.raises(UserError, match=said):
+        load(tmp_path / "other.ckpt")
 
 
 def nested(depth):
