@@ -4,7 +4,7 @@ import importlib
 import math
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import (
 
 from lit_modules.hyperparameters import building, check_hyperparameters
 from lit_modules.metrics import SampleMean
-from lit_modules.schedules import Schedules, WarmupCosine, check_length
+from lit_modules.schedules import Schedules, WarmupCosine, check_length, check_makes_scheduler
 
 STAGES = ("train", "val", "test")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # of what stands in a config
@@ -81,8 +81,10 @@ class LitClassifier(LightningModule):
         self.net = net.to(memory_format=torch.channels_last)  # docs/performance.md
         # Not as the default above: jsonargparse hands the values of a default class on to the class
         # that a config names instead, so that AdamW would get Adam's weight decay of 0.
-        self.optimizer = _shared_by_copies(optimizer or torch.optim.Adam)
+        self.optimizer = _shared_by_copies(torch.optim.Adam if optimizer is None else optimizer)
         is_ours = schedule is None or isinstance(schedule, WarmupCosine | Schedules)
+        if not is_ours:
+            check_makes_scheduler(schedule)
         self.schedule = schedule if is_ours else _shared_by_copies(schedule)
         self.label_smoothing = label_smoothing
         self.num_classes = num_classes
@@ -254,13 +256,25 @@ class LitClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def build_optimizer(self) -> Optimizer:
-        """The optimizer of what can be trained; it decays neither biases nor the gains of norms."""
-        parameters = [p for p in self.net.parameters() if p.requires_grad]
-        kernels = [p for p in parameters if p.ndim > 1]
-        biases_and_norms = [p for p in parameters if p.ndim <= 1]
-        return self.optimizer(
+        """The optimizer of what can be trained; it decays neither biases nor the gains of norms.
+
+        Raises:
+            ValueError: If it refuses a value, or is none.
+        """
+        return self.optimizer_of(p for p in self.net.parameters() if p.requires_grad)
+
+    def optimizer_of(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """The same, of other parameters."""
+        groups: tuple[list, list] = ([], [])
+        for parameter in parameters:
+            groups[parameter.ndim <= 1].append(parameter)
+        kernels, biases_and_norms = groups
+        optimizer = self.optimizer(
             [{"params": kernels}, {"params": biases_and_norms, "weight_decay": 0.0}]
         )
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(f"optimizer: it makes a {type(optimizer).__name__}, no optimizer")
+        return optimizer
 
     def build_scheduler(self, optimizer: Optimizer, steps: float, epochs: int) -> LRScheduler:
         """The schedule of a training of so many optimizer steps and epochs; there has to be one.
@@ -282,6 +296,8 @@ class LitClassifier(LightningModule):
             length = steps if self.schedule.interval == "step" else epochs
             return self.schedule.build(optimizer, length)
         scheduler = self.schedule(optimizer)
+        if not isinstance(scheduler, LRScheduler):
+            raise ValueError(f"it makes a {type(scheduler).__name__}, no learning-rate scheduler")
         interval = self.interval_of(scheduler)
         check_length(scheduler, steps if interval == "step" else epochs, interval)
         return scheduler

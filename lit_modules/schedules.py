@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_type_hints
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -58,7 +58,8 @@ class Schedules:
         interval: Whether they are stepped after each optimizer step or after each epoch.
 
     Raises:
-        ValueError: If the milestones are not one fewer than the schedules, or do not rise.
+        ValueError: If the milestones are not one fewer than the schedules, or do not rise, or if
+            one of the schedules is none.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Schedules:
         milestones: list[int] | None = None,
         interval: Literal["step", "epoch"] = "step",
     ) -> None:
+        for make in schedules:
+            check_makes_scheduler(make)
         self.schedules = schedules
         self.milestones = milestones or []
         self.interval = interval
@@ -98,6 +101,22 @@ class Schedules:
 
     def __deepcopy__(self, memo: dict) -> "Schedules":
         return self  # what the command line gives refers to the Trainer; averaging copies modules
+
+
+def check_makes_scheduler(make: Callable[[Optimizer], LRScheduler]) -> None:
+    """Makes sure that a function does not say of itself that it returns something else.
+
+    It is not called: a function that makes a network may download its weights.
+
+    Raises:
+        ValueError: If it does.
+    """
+    try:
+        made = get_type_hints(make).get("return")
+    except (TypeError, NameError):  # nothing that could say so, or names that are not there
+        return
+    if isinstance(made, type) and not issubclass(made, LRScheduler):
+        raise ValueError(f"schedule: it makes a {made.__name__}, no learning-rate scheduler")
 
 
 def check_length(scheduler: LRScheduler, length: float, unit: str) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import pytest
@@ -174,7 +175,10 @@ def test_a_finished_run_says_so_and_is_left_alone(trained, quickstart, tmp_path)
 
 WRONG_USES = {
     "misspelt key": (["--trainr.max_epochs", "1"], ["--trainr.max_epochs", "--help"]),
-    "shortened key": (["--trainer.max_epoch", "1"], ["--trainer.max_epoch", "--help"]),
+    "shortened key": (
+        ["--trainer.max_epoch", "1"],
+        ["--trainer.max_epoch", "--help", "Did you mean --trainer.max_epochs?"],
+    ),
     "misspelt option of the net": (["--model.net.activatoin", "relu"], ["activatoin"]),
     "misspelt option of the data": (["--data.batchsize", "1"], ["batchsize"]),
     "value of the wrong type": (["--data.batch_size", "many"], ["batch_size", "many", "int"]),
@@ -221,11 +225,49 @@ def test_no_config_at_all_gets_one_line(train):
     assert len(ended.err.splitlines()) == 1
 
 
-def test_broken_yaml_gets_one_line(train, tmp_path):
-    (tmp_path / "broken.yaml").write_text("model: {class_path: [\n")
-    ended = train("--config", "broken.yaml")
-    assert ended.status == 2
-    assert len(ended.err.splitlines()) == 1
+BROKEN_CONFIGS = {
+    "brackets": ("model: {class_path: [\n", ["config.yaml", "line 2"]),
+    "a tab": ("trainer:\n\tmax_epochs: 1\n", ["config.yaml", "line 2"]),
+    "bytes": (b"\xff\xfe", ["config.yaml"]),
+    "a block that stands twice": (
+        "trainer: {max_epochs: 1}\ndata: {}\ntrainer: {precision: 32-true}\n",
+        ["config.yaml", "trainer twice", "1 and 3"],
+    ),
+    "a key that stands twice": (
+        "trainer:\n  max_epochs: 1\n  max_epochs: 2\n",
+        ["config.yaml", "max_epochs twice", "2 and 3"],
+    ),
+    "a list": ("- 1\n", ["config"]),
+    "a NUL": ('run_dir: "a\\0b"\n', ["run_dir", "NUL"]),
+    "a NUL in a folder": (
+        'data: {class_path: datamodules.MNIST, init_args: {root: "a\\0b"}}\n',
+        ["root", "NUL"],
+    ),
+    "brackets without an end": ("[" * 10_000, ["config.yaml"]),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_CONFIGS)
+def test_a_broken_config_gets_one_line(train, tmp_path, kind):
+    content, named = BROKEN_CONFIGS[kind]
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert_one_line(train("--config", QUICKSTART, "--config", "config.yaml"), named)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_config_that_is_no_file_is_not_waited_for(train, tmp_path):
+    os.mkfifo(tmp_path / "config.yaml")
+    assert_one_line(train("--config", "config.yaml"), ["config.yaml", "no file"])
+
+
+def test_a_config_out_of_a_pipe(train, tmp_path):
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as file:
+        file.write(QUICKSTART.read_text())
+    ended = train("--config", f"/dev/fd/{reading}", *QUICKLY[2:], "--run_dir", "run")
+    os.close(reading)
+    assert (ended.status, ended.err) == (0, "")
 
 
 def test_a_bug_keeps_its_traceback(quickstart, monkeypatch):

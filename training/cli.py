@@ -10,13 +10,15 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from callbacks.averaging import NoUntrainedAverage
 from datamodules import InMemoryDataModule
-from lit_modules import LitClassifier
+from lit_modules import LitClassifier, Schedules
+from training.arguments import check_files, check_texts, suggestion
 from training.carried_over import carried_over
 from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
 from training.console import EpochLines, silence_what_no_user_can_act_on
@@ -48,7 +50,12 @@ from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
 from training.threads import limit_threads
-from training.trainer_options import check_epoch, check_trainer_options, count_batches
+from training.trainer_options import (
+    check_epoch,
+    check_trainer_options,
+    check_watched,
+    count_batches,
+)
 
 DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
 config can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh.
@@ -114,9 +121,17 @@ class TrainingCLI(LightningCLI):
             raise UserError(
                 "no config: python train.py --config configs/quickstart.yaml, for example."
             )
+        check_files(sys.argv[1:] if args is None else args)
         advice = ". See python train.py --help, and the config files in configs/."
-        with raising(ArgumentError, TypeError, ValueError, KeyError, advice=advice):
-            super().parse_arguments(parser, args)
+        try:
+            with raising(ArgumentError, TypeError, ValueError, KeyError, advice=advice):
+                super().parse_arguments(parser, args)
+        except UserError as error:
+            raise UserError(f"{error}{suggestion(str(error), parser)}") from error
+        check_texts(self.config.clone().as_dict())
+        seed = self.config.seed_everything
+        if isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise UserError(f"seed_everything must be a number from 0 to 2^32 - 1, got {seed}.")
         self.kept = carried_over(parser, sys.argv[1:] if args is None else args, self.config)
 
     def before_instantiate_classes(self) -> None:
@@ -133,22 +148,29 @@ class TrainingCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         # jsonargparse reports whatever a constructor raises as a value that does not validate.
         bugs: list[Exception] = []
+        refusals: list[Exception] = []
 
         def build(class_type: type, *args: Any, **kwargs: Any) -> Any:
             try:
                 return class_type(*args, **kwargs)
             except Exception as error:
-                if not isinstance(error, ValueError):
+                of_torch = class_type.__module__.startswith("torch.")
+                if isinstance(error, ValueError) or (of_torch and isinstance(error, RuntimeError)):
+                    refusals.append(error)
+                else:
                     bugs.append(error)
                 raise
 
-        self.parser.add_instantiator(build, nn.Module, subclasses=True)
+        for kind in (nn.Module, Schedules):
+            self.parser.add_instantiator(build, kind, subclasses=True)
         try:
-            with raising(ValueError):
+            with raising(ValueError, RuntimeError):
                 super().instantiate_classes()
-        except UserError:
+        except UserError as error:
             if bugs:
                 raise bugs[0] from None
+            if refusals and "to be a class that instantiates" in str(error):
+                raise UserError(f"{refusals[-1]}.") from error  # which the parser has not passed on
             raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -167,7 +189,11 @@ class TrainingCLI(LightningCLI):
             *(CrashOnly(), EpochSeed(), StopWhenDiverged(self.run), NoUntrainedAverage()),
             *(self.stopwatch, self.keeper),
         ]
-        if config["enable_progress_bar"] is not False:
+        listed = config["callbacks"] or []
+        listed = listed if isinstance(listed, list) else [listed]
+        check_watched(listed, self.model)
+        has_bar = any(isinstance(callback, ProgressBar) for callback in listed)
+        if config["enable_progress_bar"] is not False and not has_bar:
             callbacks.append(EpochLines())
         if self.shows_dashboard:
             compared = hyperparameters(yaml.safe_load(self.config_text))
@@ -192,6 +218,9 @@ class TrainingCLI(LightningCLI):
         batches = count_batches(self.trainer, "train", len(data.train_dataloader()))
         val_batches = count_batches(self.trainer, "val", len(data.val_dataloader()))
         check_epoch(self.trainer, batches, is_validated=val_batches > 0)
+        if isinstance(limit := self.trainer.limit_test_batches, float) and limit < 1:
+            data.setup("test")
+            count_batches(self.trainer, "test", len(data.test_dataloader()))
         check_schedule(self.model, self.trainer, batches, is_validated=val_batches > 0)
 
     @contextmanager

@@ -30,6 +30,7 @@ def silence_what_no_user_can_act_on() -> None:
     for message in (
         ".*does not have many workers.*",  # the data are in memory
         ".* ends after .*, and the training after .*",  # said before the start, in one line
+        ".*but have no logger configured.*",  # that was somebody's choice
         ".*smaller than the logging interval.*",  # scalars are logged once an epoch
         ".*LightningCLI's args parameter is intended.*",  # sweep.py gives it for each trial
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",

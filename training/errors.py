@@ -14,18 +14,23 @@ DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # The parts of a jsonargparse message.
 KEY = r'Parser key "([\w.]+)": ?'
-CALLABLE = r"^Type .*? expects a function or a callable class: (Parser key .*)?"
+CALLABLE = r"^Type .*? expects a function or a callable class: "
 # What only says where in the tree the problem is, or that a value is not None either.
 BRANCH = (
     r"Parser key|Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value"
-    r"|Expected a path|Problem with given class_path|Import path .* does not correspond"
+    r"|Expected a path|Problem with given class_path|Subclass types expect|a class path \(str\)"
+    r"|a dict with"
 )
+# Types that the value is not of say less than what is wrong with the type that it names.
+TYPES = r"Expected a |Import path .* does not correspond|Not a valid subclass"
 PLAIN = (
     (r"Option '(.*?)' is not accepted", r"there is no option '\1'"),
-    (r"^Expected a <class '(.*?)'>\. Got value: (.*)", r"'\2' is not of type \1"),
     (r"^Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"'\2' is not one of \1"),
     (r"Expected a typing\.Literal", "expected one of "),
-    (r"\. Got value: .*", ""),
+    (r"Expected a <class '(.*?)'>", r"expected \1"),
+    (r" or expected (?!one)", " or "),
+    (r" or Expected a dot import path string: (.*)", r", got \1"),
+    (r"\. Got value: (.*)", r", got \1"),
 )
 
 
@@ -89,12 +94,17 @@ def shorten(message: str) -> str:
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     if not any(re.match(BRANCH, line) for line in lines):
         return message
+    lines = [re.sub(CALLABLE, "", line).partition(". Got value: Namespace(")[0] for line in lines]
     keys = [match[1] for line in lines if (match := re.match(KEY, line))]
-    problems = [re.sub(CALLABLE, "", re.sub(KEY, "", line)) for line in lines]
+    problems = [re.sub(KEY, "", line) for line in lines]
     problems = [problem for problem in problems if problem and not re.match(BRANCH, problem)]
-    # Types that the value is not of say less than what is wrong with the type that it names.
-    telling = [problem for problem in problems if not problem.startswith("Expected a ")]
-    problem = telling[-1] if telling else " or ".join(dict.fromkeys(problems))
+    telling = [problem for problem in problems if not re.match(TYPES, problem)]
+    if telling:
+        problem = telling[-1]
+    else:
+        named = [problem for problem in problems if problem.startswith("Import path")]
+        expected = [problem for problem in problems if problem.startswith("Expected a ")]
+        problem = " or ".join(dict.fromkeys(expected or named[-1:] or problems))
     for pattern, plain in PLAIN:
         problem = re.sub(pattern, plain, problem)
     # A union repeats the key for each type that it tries.

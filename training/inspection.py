@@ -46,18 +46,26 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
             f"all parameters of {type(module.net).__name__} are frozen: there is nothing to train."
         )
     check_image_size(module.net, data.channels, data.image_size)
+    name = type(module.net).__name__
     net = copy.deepcopy(module.net).to("meta").train()
     output = net(torch.empty(2, data.channels, data.image_size, data.image_size, device="meta"))
+    logits = output[0] if isinstance(output, tuple) and output else output
+    if not isinstance(logits, Tensor):
+        raise UserError(f"{name} returns a {type(logits).__name__}, and no logits.")
+    if logits.shape != (2, len(data.classes)):
+        raise UserError(
+            f"{name} returns {tuple(logits.shape[1:])} values an image, and {data.name} has "
+            f"{len(data.classes)} classes. See the network's num_classes."
+        )
+    if module.num_classes != len(data.classes):
+        raise UserError(
+            f"model.num_classes is {module.num_classes}, and {data.name} has {len(data.classes)} "
+            "classes."
+        )
     # A loss of the user's own can have weights, on the CPU.
     zeros = apply_to_collection(output, Tensor, lambda part: torch.zeros(part.shape))
     with raising(TypeError):
         module.loss(zeros, torch.zeros(2, dtype=torch.long))
-    logits = output if isinstance(output, Tensor) else output[0]
-    if logits.shape != (2, len(data.classes)):
-        raise UserError(
-            f"{type(module.net).__name__} returns {tuple(logits.shape[1:])} values an image, and "
-            f"{data.name} has {len(data.classes)} classes. See the network's num_classes."
-        )
 
 
 def check_precision(module: LitClassifier, precision: str | int, accelerator: str) -> None:
@@ -88,7 +96,7 @@ def check_precision(module: LitClassifier, precision: str | int, accelerator: st
 def check_schedule(
     module: LitClassifier, trainer: Trainer, batches: int, is_validated: bool
 ) -> None:
-    """Makes the optimizer and the schedule once, before anything is written.
+    """Makes a step of the optimizer and of the schedule, before anything is written.
 
     Warns where a schedule ends before or after the training.
 
@@ -99,8 +107,10 @@ def check_schedule(
         is_validated: Whether there are validation batches.
 
     Raises:
-        UserError: If there is no such schedule for a training of this length.
+        UserError: If the optimizer cannot train this network, or there is no such schedule for a
+            training of this length.
     """
+    _try_optimizer(module)
     if module.schedule is None:
         return
     epochs = trainer.max_epochs
@@ -123,6 +133,16 @@ def check_schedule(
         )
     for warning in caught:
         warn(str(warning.message))
+
+
+def _try_optimizer(module: LitClassifier) -> None:
+    """Makes a step with parameters of a single value, of as many dimensions as the network's."""
+    ranks = sorted({p.ndim for p in module.net.parameters() if p.requires_grad})
+    parameters = [nn.Parameter(torch.zeros([1] * rank)) for rank in ranks]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    with raising(ValueError, TypeError, RuntimeError):
+        module.optimizer_of(parameters).step()
 
 
 def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:

@@ -1,10 +1,12 @@
 """Options of Lightning's Trainer with which a run would not be what this project promises."""
 
 import importlib
+from collections.abc import Sequence
 from datetime import timedelta
+from importlib.util import find_spec
 
 from jsonargparse import Namespace
-from lightning.pytorch import Trainer, callbacks
+from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 
 from training.errors import UserError
 
@@ -22,7 +24,9 @@ REFUSED = {
     "fast_dev_run": ONLY_A_TRIAL,
     "overfit_batches": ONLY_A_TRIAL,
 }
-AT_LEAST_1 = ("max_epochs", "log_every_n_steps", "accumulate_grad_batches")
+AT_LEAST_1 = (
+    *("max_epochs", "log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"),
+)
 NOT_NOTHING = ("limit_train_batches", "limit_test_batches")
 # What changes the weights, the batch or the number of steps without the checkpoint's knowledge.
 REFUSED_CALLBACKS = {
@@ -41,6 +45,7 @@ REFUSED_CALLBACKS = {
     callbacks.BaseFinetuning: "adds parameters to the optimizer that the schedule does not know. "
     "Freeze for the whole training, by requires_grad_(False) in a function that model.net names.",
 }
+MEASURED = ("train/loss", "train/acc", "val/loss", "val/acc")
 AVERAGED_IN_32_BITS = ("16-true", "64-true", "64")
 REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveraging"}
 
@@ -59,6 +64,13 @@ def check_trainer_options(trainer: Namespace) -> None:
     for name in AT_LEAST_1:
         if trainer[name] is not None and trainer[name] < 1:
             raise UserError(f"trainer.{name} must be at least 1, got {trainer[name]}.")
+    if trainer.enable_checkpointing is False or trainer.barebones:
+        name = "barebones true" if trainer.barebones else "enable_checkpointing false"
+        raise UserError(
+            f"trainer.{name}: the test is of the best checkpoint, so there has to be one."
+        )
+    if trainer.gradient_clip_val is not None and trainer.gradient_clip_val < 0:
+        raise UserError(f"trainer.gradient_clip_val {trainer.gradient_clip_val} is below 0.")
     for name in NOT_NOTHING:
         if trainer[name] == 0:
             raise UserError(f"trainer.{name} 0 leaves nothing to do.")
@@ -75,6 +87,23 @@ def check_trainer_options(trainer: Namespace) -> None:
     listed = trainer.callbacks or []
     for callback in listed if isinstance(listed, list) else [listed]:
         _check_callback(callback, str(trainer.precision))
+
+
+def check_watched(watching: Sequence[Callback], module: LightningModule) -> None:
+    """Makes sure that what callbacks watch is measured; a module of the user's own may log more.
+
+    Raises:
+        UserError: If not, with what is.
+    """
+    if not type(module).__module__.startswith("lit_modules."):
+        return
+    for callback in watching:
+        watched = getattr(callback, "monitor", None)
+        if watched is not None and watched not in MEASURED:
+            raise UserError(
+                f"{type(callback).__name__} watches {watched}, and measured are "
+                f"{', '.join(MEASURED)}."
+            )
 
 
 def count_batches(trainer: Trainer, split: str, batches: int) -> int:
@@ -134,6 +163,8 @@ def _check_callback(callback: Namespace, precision: str) -> None:
     for refused, reason in REFUSED_CALLBACKS.items():
         if issubclass(kind, refused):
             raise UserError(f"{name} {reason}")
+    if issubclass(kind, callbacks.DeviceStatsMonitor) and not find_spec("psutil"):
+        raise UserError(f"{name} measures by psutil, which is missing: pip install psutil.")
     if issubclass(kind, callbacks.WeightAveraging) and precision.endswith(AVERAGED_IN_32_BITS):
         raise UserError(
             f"{name} averages in 32 bits: with trainer.precision {precision} it would round the "

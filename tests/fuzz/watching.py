@@ -102,9 +102,10 @@ def watched(inputs: Path, writable: Sequence[Path] = ()) -> Iterator[None]:
     def too_long(*args: Any) -> None:
         watch.catch(f"takes more than {SECONDS} s")
 
+    # Of code that no signal stops.
+    faulthandler.dump_traceback_later(2 * SECONDS, exit=True, file=sys.__stderr__)
     before = signal.signal(signal.SIGALRM, too_long)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    faulthandler.dump_traceback_later(2 * SECONDS, exit=True)  # of code that no signal stops
     _watch = watch
     try:
         yield

@@ -11,6 +11,7 @@ from torch import nn
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
 from tests.conftest import QUICKSTART, assert_one_line
+from tests.fuzz.watching import watched
 from tests.running import train_quickly
 from training.inspection import count_macs, count_parameters
 
@@ -38,6 +39,11 @@ def callback(name, **init_args):
 def schedule(name, **init_args):
     named = {"class_path": f"{SCHEDULERS}.{name}", "init_args": init_args}
     return ["--model.schedule", json.dumps(named)]
+
+
+def linear():
+    options = {"in_features": 28, "out_features": 10}
+    return json.dumps({"class_path": "torch.nn.Linear", "init_args": options})
 
 
 PRUNING = {"pruning_fn": "l1_unstructured", "amount": 0.5}
@@ -130,6 +136,92 @@ REFUSED = {
         [*callback("WeightAveraging"), "--trainer.precision", "bf16-true"],
         ["WeightAveraging", "bf16-true", "bf16-mixed"],
     ),
+    "no validation, ever": (
+        ["--trainer.check_val_every_n_epoch", "0"],
+        ["check_val_every_n_epoch", "at least 1"],
+    ),
+    "none to test on": (
+        ["--trainer.limit_test_batches", "1e-5"],
+        ["limit_test_batches 1e-05", "6 batches"],
+    ),
+    "no checkpoints": (["--trainer.enable_checkpointing", "false"], ["enable_checkpointing"]),
+    "nothing but speed": (["--trainer.barebones", "true"], ["barebones"]),
+    "clipping below 0": (["--trainer.gradient_clip_val", "-1"], ["gradient_clip_val -1"]),
+    "a clip that is no number": (
+        ["--trainer.gradient_clip_val", "nan"],
+        ["gradient_clip_val", "expected int or float"],
+    ),
+    "a metric that nobody measures": (
+        callback("EarlyStopping", monitor="nope"),
+        ["EarlyStopping", "nope", "val/loss"],
+    ),
+    "checkpoints by a metric that nobody measures": (
+        callback("ModelCheckpoint", monitor="nope"),
+        ["ModelCheckpoint", "nope", "val/loss"],
+    ),
+    "an option of a callback": (
+        callback("EarlyStopping", monitor="val/loss", mode="x"),
+        ["mode", "min, max, got x"],
+    ),
+    "no callback": (callback("torch.nn.Flatten"), ["torch.nn.Flatten", "subclass of Callback"]),
+    "statistics by what is not there": (callback("DeviceStatsMonitor"), ["pip install psutil"]),
+    "a seed below 0": (["--seed_everything", "-1"], ["seed_everything", "-1", "2^32"]),
+    "too large a seed": (["--seed_everything", "4294967296"], ["seed_everything", "4294967296"]),
+    "no seed": (["--seed_everything", "false"], ["seed_everything", "False"]),
+    "other classes than the data's": (
+        ["--model.num_classes", "9"],
+        ["model.num_classes is 9", "Digits has 10"],
+    ),
+    "a network for an optimizer": (
+        ["--model.optimizer", "torch.nn.Sequential"],
+        ["optimizer", "no optimizer"],
+    ),
+    "an optimizer of other gradients": (
+        ["--model.optimizer", "torch.optim.SparseAdam"],
+        ["SparseAdam", "dense gradients"],
+    ),
+    "an optimizer of other parameters": (
+        ["--model.optimizer", "torch.optim.LBFGS"],
+        ["LBFGS", "parameter groups"],
+    ),
+    "a network for a schedule": (
+        ["--model.schedule", "torchvision.models.inception_v3"],
+        ["schedule", "Inception3", "no learning-rate scheduler"],
+    ),
+    "a network for one of several schedules": (
+        [
+            "--model.schedule",
+            json.dumps(
+                {
+                    "class_path": "lit_modules.Schedules",
+                    "init_args": {"schedules": ["torchvision.models.inception_v3"]},
+                }
+            ),
+        ],
+        ["schedule", "Inception3", "no learning-rate scheduler"],
+    ),
+    "no schedules": (
+        [
+            "--model.schedule",
+            '{"class_path": "lit_modules.Schedules", "init_args": {"schedules": []}}',
+        ],
+        ["milestones", "one fewer"],
+    ),
+    "values that a network of torch's refuses": (
+        [
+            "--model.net",
+            '{"class_path": "torch.nn.Transformer", "init_args": {"activation": "tanh"}}',
+        ],
+        ["activation should be relu/gelu, not tanh"],
+    ),
+    "a plateau that goes up": (
+        schedule("ReduceLROnPlateau", factor=3),
+        ["model.schedule", "Factor should be < 1.0"],
+    ),
+    "values of no batch": (
+        ["--model.net", linear()],
+        ["Linear returns (1, 28, 10) values", "num_classes"],
+    ),
     "a plateau without validation": (
         [*schedule("ReduceLROnPlateau"), "--trainer.limit_val_batches", "0"],
         ["model.schedule", "ReduceLROnPlateau", "limit_val_batches"],
@@ -193,6 +285,17 @@ def test_a_schedule_that_ends_elsewhere_gets_a_warning_of_one_line(quickstart, s
     assert len(ended.err.splitlines()) == 1
     assert ended.err.startswith("warning: ")
     assert length in ended.err
+
+
+def test_a_network_that_would_be_downloaded_is_not_called(quickstart, tmp_path):
+    with watched(tmp_path):
+        quickstart("--model.schedule", "torchvision.models.inception_v3")
+
+
+def test_a_progress_bar_of_lightnings_takes_the_place_of_ours(quickstart):
+    ended = quickstart(*callback("RichProgressBar"))
+    assert ended.status == 0
+    assert "train loss" not in ended.out
 
 
 class Weighed(LitClassifier):

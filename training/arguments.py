@@ -1,0 +1,94 @@
+"""What is wrong with a command line, said before it is parsed or better than the parser does."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from training.errors import UserError
+
+OF_THE_SHELL = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # --config <(...)
+
+
+def check_files(args: Sequence[str]) -> None:
+    """Makes sure that the configs of a command line can be read, and name nothing twice.
+
+    Of what stands twice in a YAML file, the parser forgets the first without a word.
+
+    Raises:
+        UserError: If one cannot, or does, with its name and the lines.
+    """
+    for path in _configs(args):
+        if path.startswith(OF_THE_SHELL):
+            continue  # it can be read once
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise UserError(f"the config {path} is no file.")  # a pipe would be waited for
+        try:
+            root = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
+        except FileNotFoundError:
+            continue  # the parser says so
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            raise UserError(f"cannot read the config {path}: {_gist(error)}.") from error
+        for key, lines in _twice(root):
+            raise UserError(f"the config {path} has {key} twice, in the lines {lines}.")
+
+
+def check_texts(value: Any, key: str = "") -> None:
+    """Makes sure that no text of a config has a NUL in it, which ends the names of files.
+
+    Raises:
+        UserError: If one has, with its key.
+    """
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"{key} has a NUL in it: {value!r}.")
+    if isinstance(value, dict | list | tuple):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            check_texts(part, f"{key}.{name}" if key else str(name))
+
+
+def suggestion(message: str, parser: ArgumentParser) -> str:
+    """What an option that is not there may have been meant to be."""
+    found = re.search(r"unrecognized arguments: --([\w.]+)", message)
+    names = [name[2:] for name in parser._option_string_actions if name.startswith("--")]
+    meant = get_close_matches(found[1], names, 1) if found else []
+    return f" Did you mean --{meant[0]}?" if meant else ""
+
+
+def _configs(args: Sequence[str]) -> Iterator[str]:
+    for index, word in enumerate(args):
+        option, is_joined, value = word.partition("=")
+        if option in ("--config", "-c"):
+            yield from [value] if is_joined else args[index + 1 : index + 2]
+
+
+def _twice(root: yaml.Node | None) -> Iterator[tuple[str, str]]:
+    """Keys of one mapping that are there twice, with their lines."""
+    left, seen = [root], set()
+    while left:
+        node = left.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if key.value != "<<" and isinstance(key.value, str) and key.value in lines:
+                    yield key.value, f"{lines[key.value]} and {line}"
+                if isinstance(key.value, str):
+                    lines[key.value] = line
+                left += [key, value]
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
+
+
+def _gist(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error) or type(error).__name__
+    return f"{error.problem} in line {mark.line + 1}"
