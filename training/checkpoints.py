@@ -3,6 +3,7 @@
 import io
 import pickle
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             # torch compresses nothing: what is compressed here may be as large as it likes.
             if any(part.compress_type for part in archive.infolist()) or archive.testzip():
                 raise BadZipFile
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about what it checks
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds more than plain data{_code_in(path)}. It is refused, and nothing in it "

@@ -41,7 +41,7 @@ class _Watch:
     def see(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "exec":
             name = getattr(args[0], "co_filename", "")
-            if _is_in(name, (self.inputs,)):
+            if os.path.isabs(name) and _is_in(name, (self.inputs,)):
                 self.catch(f"runs {name}")
         elif event == "subprocess.Popen":
             if os.path.basename(os.fsdecode(args[0])) != "git":  # results name the commit
