@@ -1,13 +1,15 @@
 """Asks a network about images: python predict.py runs/lenet/1/checkpoints/best.ckpt my_digits/."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from inference.images import find_files
 from inference.loading import load
 from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, predict, write_csv
+from training.atomic import write_atomically
 from training.console import console
-from training.errors import UserError, one_line_errors
+from training.errors import UserError, one_line_errors, printable
 from training.scripts import ScriptParser, best_device, output_folder
 
 
@@ -16,35 +18,41 @@ def main() -> None:
         parser = ScriptParser("Asks a network about images, or about ten of its test set.")
         parser.add_argument("images", nargs="*", type=Path, help="image files, or folders of them")
         parser.add_argument("--out", type=output_folder, default=Path("predictions"), metavar="DIR")
-        parser.add_argument("--top_k", type=int, default=3, help="classes to name for each image")
+        parser.add_argument("--top_k", type=int, help="classes to name for each image; 3 of many")
         parser.add_argument(
             "--invert",
             choices=("auto", "yes", "no"),
             default="auto",
             help="whether images are dark on light; auto looks at the border of each",
         )
-        options = parser.parse_args()
+        options = parser.parse_intermixed_args()
         classifier, data = load(
             options.checkpoint, root=options.root, trust_classes=options.trust_classes
         )
-        if not 1 <= options.top_k <= len(data.classes):
+        top_k = min(3, len(data.classes)) if options.top_k is None else options.top_k
+        if not 1 <= top_k <= len(data.classes):
             raise UserError(f"--top_k must be from 1 to {len(data.classes)}.")
         classifier.to(best_device())
-        files = find_files(options.images)
+        table, sheet = options.out / "predictions.csv", options.out / "predictions.png"
+        written = (table.resolve(), sheet.resolve())
+        for path in options.images:
+            if path.resolve() in written:
+                raise UserError(f"{path} would be written over: name another folder by --out.")
+        files = [file for file in find_files(options.images) if file.resolve() not in written]
         batches = from_files(files, data, options.invert) if files else from_test_set(data)
         predictions, shown = [], []
         for sources, images, actual in batches:
-            answers = predict(classifier, data, images, sources, actual, options.top_k)
+            answers = predict(classifier, data, images, sources, actual, top_k)
             for answer in answers:
                 console.print(answer.line, soft_wrap=True, markup=False)
             predictions += answers
             shown += images[: SHEET - len(shown)]
         if not predictions:
             raise UserError("none of the files is an image.")
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_csv(options.out / "predictions.csv", predictions)
-        draw_sheet(shown, predictions).savefig(options.out / "predictions.png", dpi=120)
-        print(f"{options.out / 'predictions.csv'}, {options.out / 'predictions.png'}")
+        write_csv(table, predictions)
+        figure = draw_sheet(shown, predictions)
+        write_atomically(sheet, partial(figure.savefig, format="png", dpi=120))
+        print(printable(f"{table}, {sheet}"))
         if files and len(predictions) < len(files):
             sys.exit(2)
 

@@ -1,5 +1,6 @@
 """Image files made into what a dataset's images look like."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from datamodules import InMemoryDataModule
@@ -16,6 +17,13 @@ from training.errors import UserError
 Inversion = Literal["auto", "yes", "no"]
 INK = 0.4  # of the range between paper and strongest ink: what is stronger belongs to what is shown
 NOTHING = 0.05  # difference in brightness that is none
+# Pillow decodes these by itself; for PostScript it would start another program.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif")
+OF_THE_SYSTEM = ("desktop.ini", "Thumbs.db")  # what Windows leaves in a folder
+PIXELS = 16_000_000  # of an image that is worked on; larger ones are made smaller first
+MODES = {"1": "L", "P": "RGBA", "I;16": "I", "I;16B": "I"}  # that have to be others to be smaller
+SIDE = 4096  # of a square that is cut out, likewise
 
 
 class ImageError(Exception):
@@ -23,7 +31,7 @@ class ImageError(Exception):
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, and those in the folders, in order; hidden ones are left out.
+    """The files, and those in the folders, in order; hidden ones and the system's are left out.
 
     Raises:
         UserError: If a path is not there, or no file is in them.
@@ -32,7 +40,11 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             files += sorted(
-                file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
+                file
+                for file in path.rglob("*")
+                if not file.name.startswith(".")
+                and file.name not in OF_THE_SYSTEM
+                and file.is_file()
             )
         elif path.exists():
             files.append(path)
@@ -51,7 +63,8 @@ def read_image(path: Path, data: InMemoryDataModule, invert: Inversion = "auto")
     light on dark and of the dataset's size is taken as it is.
 
     Args:
-        path: A file that Pillow reads, of any size, mode and bit depth.
+        path: A BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file of any mode and bit depth; of several
+            pictures the first.
         data: The dataset.
         invert: Whether the image is dark on light; auto looks at it.
 
@@ -76,10 +89,16 @@ def read_image(path: Path, data: InMemoryDataModule, invert: Inversion = "auto")
 def _read_gray(path: Path) -> np.ndarray:
     """Brightness in [0, 1], (H, W)."""
     try:
+        if not path.is_file():
+            raise ImageError("it is no file")  # a pipe would be waited for
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened)
+            warnings.simplefilter("ignore")  # of decoders, about what they can do without
+            # By its name, Pillow maps a TIFF into memory, and garbles one that has to be turned.
+            with open(path, "rb") as file, Image.open(file, formats=FORMATS) as opened:
+                factor = math.ceil(math.sqrt(opened.width * opened.height / PIXELS))
+                # A JPEG can be decoded at a part of its size.
+                opened.draft(None, (opened.width // factor, opened.height // factor))
+                image = _smaller(ImageOps.exif_transpose(opened))
                 if image.mode.startswith("I"):  # 16 bits, which conversion would cut off at 255
                     return np.clip(np.array(image, np.float32) / 65535, 0, 1)
                 if image.mode == "F":
@@ -88,8 +107,33 @@ def _read_gray(path: Path) -> np.ndarray:
                 if "A" in image.getbands() or "transparency" in image.info:
                     image = _on_paper(image.convert("RGBA"))
                 return np.array(image.convert("L"), np.float32) / 255
+    except UnidentifiedImageError as error:
+        raise ImageError(_what_it_is(path)) from error
+    except Image.DecompressionBombError as error:
+        most = 2 * Image.MAX_IMAGE_PIXELS // 1_000_000
+        raise ImageError(f"it has more than {most} million pixels: make it smaller") from error
+    except ImageError:
+        raise
     except Exception as error:  # whatever a decoder raises at what anybody has made
-        raise ImageError(str(error).rstrip(".")) from error
+        raise ImageError(str(error).rstrip(".") or type(error).__name__) from error
+
+
+def _smaller(image: Image.Image) -> Image.Image:
+    """A very large image at a part of its size, so that what is done with it fits into memory."""
+    factor = math.ceil(math.sqrt(image.width * image.height / PIXELS))
+    if factor == 1:
+        return image
+    if image.mode in MODES:
+        image = image.convert(MODES[image.mode])
+    return image.reduce((min(factor, image.width), min(factor, image.height)))
+
+
+def _what_it_is(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:] in HEIC:
+        return "it is a HEIC photo, which is not read: save it as JPEG or PNG"
+    return f"it is none of {', '.join(FORMATS)}"
 
 
 def _on_paper(image: Image.Image) -> Image.Image:
@@ -107,11 +151,14 @@ def _cut_out(ink: np.ndarray, margin: float) -> np.ndarray:
     ink = np.clip(ink / ink.max(), 0, 1)
     rows, columns = (np.flatnonzero((ink > INK).any(axis)) for axis in (1, 0))
     ink = np.where(ink > INK / 2, ink, 0)  # uneven light on the paper
-    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    shown = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if max(shown.shape) > SIDE:  # a line of 100,000 pixels would be in a square of 10 billion
+        height, width = (max(1, size * SIDE // max(shown.shape)) for size in shown.shape)
+        small = Image.fromarray(shown.astype(np.float32))
+        shown = np.array(small.resize((width, height), Image.Resampling.BOX))
+    height, width = shown.shape
     side = round(max(height, width) * (1 + 2 * margin))
     square = np.zeros((side, side), ink.dtype)
     top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = ink[
-        rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1
-    ]
+    square[top : top + height, left : left + width] = shown
     return square

@@ -1,6 +1,7 @@
 """What a network says about images: as lines, as a CSV file, as a sheet of pictures."""
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from inference.logits import compute_logits
 from lit_modules import LitClassifier
 from training.atomic import write_atomically
 from training.console import console
-from training.errors import warn
+from training.errors import printable, warn
 
 BATCH = 256  # files read at a time
 EXAMPLES = 10  # of the test set
@@ -44,7 +45,8 @@ class Prediction:
     def line(self) -> str:
         actual = f', actual: "{self.actual}"' if self.actual else ""
         source = "" if self.actual else f"{self.source}: "
-        return f'{source}predicted: "{self.classes[0]}"{actual} ({self.probabilities[0]:.1%})'
+        line = f'{source}predicted: "{self.classes[0]}"{actual} ({self.probabilities[0]:.1%})'
+        return printable(line)
 
 
 Batch = tuple[list[str], Tensor, list[str] | None]  # sources, uint8 images (N, 1, H, W), actual
@@ -67,11 +69,12 @@ def from_files(
     for start in track(starts, console=console, transient=True, disable=len(starts) < 2):
         sources, images = [], []
         for file in files[start : start + BATCH]:
+            name = os.fsencode(file).decode(errors="backslashreplace")  # it can be any bytes
             try:
                 images.append(read_image(file, data, invert))
-                sources.append(str(file))
+                sources.append(name)
             except ImageError as error:
-                warn(f"{file} is left out: {error}.")
+                warn(f"{name} is left out: {error}.")
         if images:
             yield sources, torch.stack(images), None
 
@@ -107,7 +110,7 @@ def write_csv(path: Path, predictions: Sequence[Prediction]) -> None:
         head += [f"class_{rank}", f"probability_{rank}"]
 
     def write(beside: Path) -> None:
-        with open(beside, "w", newline="") as file:
+        with open(beside, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(head)
             for prediction in predictions:
@@ -133,5 +136,6 @@ def draw_sheet(images: Iterable[Tensor], predictions: Sequence[Prediction]) -> F
             f"{prediction.classes[0]}\n{prediction.probabilities[0]:.0%}",
             fontsize=9,
             color=prediction.color,
+            parse_math=False,
         )
     return figure

@@ -1,6 +1,7 @@
 """What a user of `predict.py` relies on."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from PIL import Image
 
 from datamodules import MNIST, Digits
 from inference.images import ImageError, read_image
+from lit_modules import LitClassifier
+from models.lenet import LeNet5
 from predict import main
 from tests.conftest import assert_one_line
+from tests.fuzz.watching import watched
 
 
 @pytest.fixture
@@ -177,5 +181,127 @@ def test_a_wrong_use_gets_one_line(run_script, best, tmp_path, arguments, named)
 
 def test_an_unreadable_file_says_so(tmp_path):
     (tmp_path / "text.png").write_text("text")
-    with pytest.raises(ImageError, match="cannot identify"):
+    with pytest.raises(ImageError, match="it is none of BMP, GIF, JPEG"):
         read_image(tmp_path / "text.png", MNIST(root="nowhere"))
+
+
+def test_no_other_program_is_started(tmp_path, monkeypatch):
+    """Pillow hands PostScript over to Ghostscript, whatever the file is called."""
+    (tmp_path / "photo.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    )
+    with watched(tmp_path), pytest.raises(ImageError, match="none of BMP"):
+        read_image(tmp_path / "photo.png", Digits())
+
+
+def test_a_photo_of_a_telephone_that_is_not_read_is_named(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    with pytest.raises(ImageError, match=r"HEIC.*save it as JPEG or PNG"):
+        read_image(tmp_path / "photo.jpg", Digits())
+
+
+@pytest.mark.parametrize("size", [(100_000, 1), (1, 100_000), (30_000, 30)])
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_long_and_thin_image_fits_into_memory(tmp_path, size, level):
+    image = Image.new("L", size, 255 - level)
+    image.paste(level, (0, 0, size[0] // 2 + 1, size[1]))
+    image.save(tmp_path / "thin.png")
+    with watched(tmp_path):
+        assert read_image(tmp_path / "thin.png", Digits()).shape == (1, 8, 8)
+
+
+def test_a_name_of_any_bytes_does_not_end_a_batch(run_script, best, tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/\xff.png")
+    (tmp_path / "none\x1b[31m.png").write_bytes(b"5")
+    Image.new("L", (9, 9)).save(tmp_path / "sound.png")
+    ended = run_script(main, best, tmp_path, "--out", "out")
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    assert r"none\x1b[31m.png is left out" in ended.err
+    assert [row["file"].rpartition("/")[2] for row in rows(tmp_path / "out")] == [
+        "sound.png",
+        r"\xff.png",
+    ]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *(("tiff", mode) for mode in ("L", "RGB", "P", "1", "I;16", "RGBA")),
+        *(("jpg", mode) for mode in ("L", "RGB", "CMYK")),
+        *(("png", mode) for mode in ("L", "LA", "P", "1", "I;16", "RGBA")),
+    ],
+)
+def test_a_very_large_photo_is_made_smaller_first(tmp_path, kind, mode, orientation, monkeypatch):
+    """It shows what a small one shows, whichever way up it is."""
+    image = Image.new("L", (900, 600), 255)
+    image.paste(0, (100, 100, 200, 500))
+    image = image.convert("I").point(lambda value: value * 257) if mode == "I;16" else image
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{kind}"
+    image.convert(mode).save(path, exif=exif)
+    expected = read_image(path, Digits())
+    monkeypatch.setattr("inference.images.PIXELS", 50_000)
+    found = read_image(path, Digits())
+    assert (found.int() - expected.int()).abs().float().mean() < 12
+    assert (found > 99).sum() > 5
+
+
+def test_a_photo_of_108_megapixels_is_read(tmp_path):
+    image = Image.new("L", (12_000, 9_000), 255)
+    image.paste(0, (4_000, 2_000, 6_000, 7_000))
+    image.save(tmp_path / "photo.jpg")
+    with watched(tmp_path):
+        assert (read_image(tmp_path / "photo.jpg", Digits()) > 99).any()
+
+
+def test_too_many_pixels_get_a_line_that_is_true(tmp_path, monkeypatch):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    with watched(tmp_path), pytest.raises(ImageError, match="more than 178 million pixels"):
+        read_image(tmp_path / "bomb.png", Digits())
+
+
+def test_files_may_stand_at_the_end(run_script, best, tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    ended = run_script(main, best, "--out", "out", "a.png")
+    assert (ended.status, ended.err) == (0, "")
+    assert len(rows(tmp_path / "out")) == 1
+
+
+def test_of_two_classes_two_are_named(run_script, best, tmp_path, monkeypatch):
+    two = Digits(image_size=28)
+    monkeypatch.setattr(type(two), "classes", ("even", "odd"))
+    classifier = LitClassifier(LeNet5(num_classes=2), num_classes=2).eval()
+    monkeypatch.setattr("predict.load", lambda *args, **kwargs: (classifier, two))
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    assert run_script(main, best, "a.png").status == 0
+    assert list(rows(tmp_path / "predictions")[0]) == [
+        *("file", "actual", "class_1", "probability_1", "class_2", "probability_2")
+    ]
+    assert_one_line(run_script(main, best, "a.png", "--top_k", "3"), ["--top_k", "1 to 2"])
+
+
+def test_what_is_no_file_is_not_waited_for(run_script, best, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    ended = run_script(main, best, "pipe.png", "zero.png")
+    assert ended.status == 2
+    assert [line.partition(" is left out: ")[2] for line in ended.err.splitlines()] == [
+        *("it is no file.", "it is no file.", "")
+    ]
+
+
+def test_pictures_of_before_are_neither_images_nor_lost(run_script, best, tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "Thumbs.db").touch()
+    for _ in range(2):
+        ended = run_script(main, best, ".")
+        assert (ended.status, ended.err) == (0, "")
+        assert len(rows(tmp_path / "predictions")) == 1
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "mine" / "predictions.png")
+    ended = run_script(main, best, "mine/predictions.png", "--out", "mine")
+    assert_one_line(ended, ["mine/predictions.png", "--out"])
