@@ -103,7 +103,7 @@ def measured(checkpoint: Path) -> dict[str, Any]:
     """What the run says of this epoch: its accuracies, and by which commit it was trained."""
     found: dict[str, Any] = {}
     # What is not there, or not as a run of ours writes it, is not said.
-    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+    with suppress(OSError, ValueError, LookupError, TypeError, RuntimeError):
         content = read_checkpoint(checkpoint)
         keeper = content["callbacks"]["BestAndLast"]
         if keeper["best_epoch"] != content["epoch"]:
