@@ -7,8 +7,8 @@ from comparison.finished_runs import read_runs
 from comparison.recipes import group
 from comparison.tables import terminal_table, write_tables
 from training.console import console
-from training.errors import UserError, one_line_errors, raising
-from training.scripts import OneLineParser
+from training.errors import UserError, one_line_errors, printable, raising
+from training.scripts import OneLineParser, output_folder
 
 
 def main() -> None:
@@ -21,7 +21,9 @@ def main() -> None:
             default=[Path("runs")],
             help="run folders, or folders of them; default: runs",
         )
-        parser.add_argument("--out", type=Path, default=Path("runs/comparison"), metavar="DIR")
+        parser.add_argument(
+            "--out", type=output_folder, default=Path("runs/comparison"), metavar="DIR"
+        )
         options = parser.parse_args()
         runs, left_out = read_runs(options.runs)
         recipes, repeated = group(runs)
@@ -33,10 +35,12 @@ def main() -> None:
         if left_out:
             console.print("\n[bold]left out[/bold]")
             for folder, reason in left_out.items():
-                console.print(f"{folder}: {reason}", soft_wrap=True, markup=False)
+                line = printable(f"{folder}: {reason}")
+                console.print(line, soft_wrap=True, markup=False)
         with raising(OSError, advice=". Name another folder by --out."):
             files = [*write_tables(options.out, recipes), *write_figures(options.out, recipes)]
-        console.print(f"\n{options.out}: {', '.join(files)}", soft_wrap=True, markup=False)
+        line = printable(f"{options.out}: {', '.join(files)}")
+        console.print(f"\n{line}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

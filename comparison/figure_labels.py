@@ -53,7 +53,9 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
         line = Line2D((x, 1, 1.05), (y, y, centers[i]), transform=axes.transAxes)
         line.set(color=end.color, linewidth=0.8, linestyle=(0, (1, 2)), clip_on=False)
         axes.add_artist(line)
-        axes.text(1.06, centers[i], "\n".join(end.label), va="center", transform=axes.transAxes)
+        label = "\n".join(end.label)
+        place = {"va": "center", "transform": axes.transAxes}
+        axes.text(1.06, centers[i], label, parse_math=False, **place)
 
 
 def label_points(axes: Axes, labels: Sequence[str]) -> None:
@@ -75,6 +77,7 @@ def label_points(axes: Axes, labels: Sequence[str]) -> None:
             xycoords="figure pixels",
             xytext=(0, 0),
             textcoords="offset points",
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkB": 4},
         )
         texts.append(text)

@@ -4,6 +4,7 @@ import math
 import re
 import statistics
 import textwrap
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from comparison.figure_labels import LINE, End, label_ends, label_points
 from comparison.recipes import Recipe
 from training.atomic import write_atomically
+from training.errors import printable
 
 WIDTH = 8  # inches: 800 pixels of a README at 100 an inch
 # Okabe and Ito's colours, which colour-blind people can tell apart; yellow is too pale for lines.
@@ -46,8 +48,10 @@ def write_figures(folder: Path, recipes: Sequence[Recipe]) -> list[str]:
         "learning_curves.png": draw_learning_curves(recipes),
     }
     drawn = {name: figure for name, figure in figures.items() if figure}
-    for name, figure in drawn.items():
-        write_atomically(folder / name, partial(figure.savefig, format="png"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
+        for name, figure in drawn.items():
+            write_atomically(folder / name, partial(figure.savefig, format="png"))
     return list(drawn)
 
 
@@ -72,7 +76,7 @@ def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
     lines = [sum(len(_wrap(recipe)) for recipe in shown) for shown in panels.values()]
     figure, rows = _new_figure([max(3.9, 1.5 * LINE * number) for number in lines])
     for axes, (dataset, shown) in zip(rows, panels.items(), strict=True):
-        axes.set_title(dataset, loc="left")
+        axes.set_title(textwrap.shorten(printable(dataset), 60), loc="left", parse_math=False)
         axes.set_xscale("log")
         axes.set_xlim(_wide_enough([cost_of(recipe) for recipe in recipes]))
         axes.margins(y=0.13)
@@ -120,7 +124,7 @@ def draw_learning_curves(recipes: Sequence[Recipe]) -> Figure | None:
     lines = [sum(len(_wrap(recipe)) for recipe in shown) for shown in panels.values()]
     figure, rows = _new_figure([max(4.2, LINE * number + 1) for number in lines])
     for axes, (dataset, shown) in zip(rows, panels.items(), strict=True):
-        axes.set_title(dataset, loc="left")
+        axes.set_title(textwrap.shorten(printable(dataset), 60), loc="left", parse_math=False)
         axes.set_yscale("function", functions=(_to_decades, _from_decades))
         ends = []
         styles = {family: iter(LINES * len(shown)) for family in looks}
@@ -186,7 +190,8 @@ def _ticks(axes: Axes) -> list[float]:
 
 
 def _wrap(recipe: Recipe) -> list[str]:
-    return textwrap.wrap(recipe.name, 28)
+    """The name in short lines, and not in too many of them."""
+    return textwrap.wrap(printable(recipe.name), 28, max_lines=8, placeholder=" ...") or ["..."]
 
 
 def _panels(recipes: Iterable[Recipe]) -> dict[str, list[Recipe]]:

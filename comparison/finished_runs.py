@@ -1,8 +1,8 @@
 """Reads the folders of finished runs back in, and says why it cannot read one."""
 
 import csv
+import io
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,17 +11,39 @@ from typing import Any
 
 import yaml
 
+from lit_modules.hyperparameters import is_plain
 from training.errors import UserError
 from training.recipe import recipe
 
-TEXTS = ("config", "net", "dataset", "precision", "device")
-NUMBERS = (
-    *("image_size", "seed", "parameters", "macs", "epochs", "world_size"),
-    *("test_accuracy", "test_loss", "train_seconds", "images_per_second", "peak_memory_bytes"),
-)
 SWEEP = "sweep.db"  # beside the trials of a sweep
-OPTIONAL = ("val_accuracy", "commit")  # without validation; outside a git checkout
-LATER = ("train_cpu_seconds",)  # runs of older versions do not have it
+LARGEST = 10_000_000  # bytes of a file that is read
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 1_000
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_measure(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1e15  # neither is what is no number
+
+
+def _is_fraction(value: Any) -> bool:
+    return _is_measure(value) and value <= 1
+
+
+FIELDS = {
+    **dict.fromkeys(("config", "net", "dataset", "precision", "device"), _is_text),
+    **dict.fromkeys(("image_size", "seed", "parameters", "macs", "epochs"), _is_count),
+    **dict.fromkeys(("world_size", "peak_memory_bytes"), _is_count),
+    **dict.fromkeys(("test_loss", "train_seconds", "images_per_second"), _is_measure),
+    "test_accuracy": _is_fraction,
+}
+OPTIONAL = {"val_accuracy": _is_fraction, "commit": _is_text}  # null without validation, or git
+LATER = {"train_cpu_seconds": _is_measure}  # runs of older versions do not have it
 
 
 class UnusableRun(Exception):
@@ -72,7 +94,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
             runs.append(read_run(folder))
         except UnusableRun as error:
             left_out[folder] = str(error)
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             left_out[folder] = f"cannot be read: {error}"
     return runs, left_out
 
@@ -82,7 +104,7 @@ def read_run(folder: Path) -> Run:
 
     Raises:
         UnusableRun: If it is unfinished or damaged.
-        OSError, UnicodeDecodeError: If a file cannot be read at all.
+        OSError: If a file cannot be read at all.
     """
     results = _read_results(folder / "results.json")
     settings = _read_recipe(folder / "config.yaml")
@@ -93,34 +115,35 @@ def _read_results(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UnusableRun("unfinished: no results.json")
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
         raise UnusableRun(f"damaged: results.json is not JSON, line {error.lineno}") from error
+    except (ValueError, RecursionError) as error:  # a number without an end, brackets within others
+        raise UnusableRun("damaged: results.json is not one that a run has written") from error
     fields = results if isinstance(results, dict) else {}
-    if missing := [key for key in (*TEXTS, *NUMBERS, *OPTIONAL) if key not in fields]:
+    if missing := [key for key in (*FIELDS, *OPTIONAL) if key not in fields]:
         raise UnusableRun(f"damaged: results.json lacks {', '.join(missing)}")
-    numbers = [*NUMBERS, *(["val_accuracy"] if fields["val_accuracy"] is not None else [])]
-    numbers += [key for key in LATER if key in fields]
-    wrong = [key for key in numbers if not _is_measure(fields[key])]
-    wrong += [key for key in TEXTS if not isinstance(fields[key], str)]
-    if wrong:
-        raise UnusableRun(f"damaged: {wrong[0]} in results.json is {fields[wrong[0]]!r}")
+    for key, is_valid in (FIELDS | OPTIONAL | LATER).items():
+        is_left_out = fields.get(key) is None and key in OPTIONAL | LATER
+        if not is_left_out and not is_valid(fields[key]):
+            shown = repr(fields[key])
+            raise UnusableRun(
+                f"damaged: {key} in results.json is {shown[:60]}{'...' * (len(shown) > 60)}"
+            )
     return results
-
-
-def _is_measure(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def _read_recipe(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        config = yaml.safe_load(_read_text(path))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # a 45th of a month, and so on
         raise UnusableRun("damaged: config.yaml is not YAML") from error
     if not isinstance(config, dict):
         raise UnusableRun("damaged: config.yaml is empty or cut off")
+    if not is_plain(config):
+        raise UnusableRun("damaged: config.yaml holds more than names with plain values")
     return recipe(config)
 
 
@@ -128,19 +151,31 @@ def _read_metrics(path: Path) -> dict[int, float]:
     if not path.exists():
         return {}
     accuracies: dict[int, float] = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        try:
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ValueError("not as many cells as columns")
-                if row["val/acc"]:
-                    accuracies[int(float(row["epoch"])) + 1] = float(row["val/acc"])
-        except KeyError as error:
-            raise UnusableRun(f"damaged: metrics.csv has no {error.args[0]}") from error
-        except (ValueError, csv.Error) as error:
-            raise UnusableRun(f"damaged: metrics.csv, line {reader.line_num}: {error}") from error
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError("not as many cells as columns")
+            if row["val/acc"]:
+                epoch, accuracy = float(row["epoch"]), float(row["val/acc"])
+                if not (0 <= epoch < 1e9 and _is_fraction(accuracy)):
+                    raise ValueError("no epoch and no accuracy are like that")
+                accuracies[int(epoch) + 1] = accuracy
+    except KeyError as error:
+        raise UnusableRun(f"damaged: metrics.csv has no {error.args[0]}") from error
+    except (ValueError, csv.Error) as error:
+        raise UnusableRun(f"damaged: metrics.csv, line {reader.line_num}: {error}") from error
     return accuracies
+
+
+def _read_text(path: Path) -> str:
+    """A file of a run, if it can be one: a pipe would be waited for, and a device has no end."""
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise UnusableRun(f"damaged: {path.name} is no file of a run")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UnusableRun(f"cannot be read: {path.name} is no text") from error
 
 
 def _by_number(folder: Path) -> list[tuple[int, str]]:

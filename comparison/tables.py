@@ -10,6 +10,7 @@ from rich.table import Table
 
 from comparison.recipes import Recipe
 from training.atomic import write_atomically
+from training.errors import printable
 
 
 def terminal_table(recipes: Iterable[Recipe]) -> Table:
@@ -26,9 +27,9 @@ def terminal_table(recipes: Iterable[Recipe]) -> Table:
             if dataset:
                 table.add_row("")
             dataset = recipe.dataset
-            table.add_row(f"[bold]{escape(dataset)}[/bold]")
+            table.add_row(f"[bold]{escape(printable(dataset))}[/bold]")
         table.add_row(
-            escape(recipe.name),
+            escape(printable(recipe.name)),
             three_digits(recipe.mean("parameters") / 1e6),
             three_digits(recipe.mean("macs") / 1e6),
             f"{recipe.mean('epochs'):.0f}",
@@ -74,10 +75,15 @@ def write_markdown(path: Path, recipes: Iterable[Recipe]) -> None:
     ]
     texts = ("dataset", "recipe", "network", "precision", "device", "commit")
     lines = [list(rows[0]), ["---" if key in texts else "---:" for key in rows[0]]]
-    lines += [[cell.replace("|", "\\|") for cell in row.values()] for row in rows]
+    lines += [[_as_it_is(cell) for cell in row.values()] for row in rows]
     note = "Mean ± sample standard deviation over the seeds; other columns are means."
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     path.write_text(f"{text}\n\n{note}\n", encoding="utf-8")
+
+
+def _as_it_is(text: str) -> str:
+    """A text in a cell of Markdown that nothing in it is read as Markdown, or as HTML."""
+    return re.sub(r"([\\`*\[\]<>|&~$])", r"\\\1", printable(text))
 
 
 def write_csv(path: Path, recipes: Iterable[Recipe]) -> None:

@@ -41,6 +41,24 @@ class UntrustedError(ValueError):
     """A checkpoint that names what it may not name, unless somebody trusts it."""
 
 
+def is_plain(value: Any) -> bool:
+    """Whether this is None, bool, int, float or str, or a few lists and named values of such."""
+    left = VALUES
+
+    def check(value: Any, depth: int) -> bool:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            return False
+        if isinstance(value, dict) and depth < DEPTH:
+            return all(isinstance(k, str) and check(v, depth + 1) for k, v in value.items())
+        if isinstance(value, list | tuple) and depth < DEPTH:
+            return all(check(item, depth + 1) for item in value)
+        return value is None or type(value) in (bool, int, float, str)
+
+    return check(value, 0)
+
+
 def check_hyperparameters(found: Any, trust_classes: bool = False) -> dict[str, Any]:
     """Makes sure that hyperparameters are plain values, and name nothing from elsewhere.
 
@@ -56,19 +74,6 @@ def check_hyperparameters(found: Any, trust_classes: bool = False) -> dict[str, 
         ValueError: If they are no plain values.
         UntrustedError: If they name what they may not.
     """
-    left = VALUES
-
-    def is_plain(value: Any, depth: int = 0) -> bool:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            return False
-        if isinstance(value, dict) and depth < DEPTH:
-            return all(isinstance(k, str) and is_plain(v, depth + 1) for k, v in value.items())
-        if isinstance(value, list | tuple) and depth < DEPTH:
-            return all(is_plain(item, depth + 1) for item in value)
-        return value is None or type(value) in (bool, int, float, str)
-
     if not isinstance(found, dict) or not is_plain(found):
         raise ValueError("its hyperparameters are no names with plain values")
     if not trust_classes:

@@ -3,8 +3,13 @@
 import copy
 import csv
 import json
+import os
+import re
+import stat
 import statistics
 import sys
+import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -336,6 +341,28 @@ def change(**fields):
     return damage
 
 
+def write(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def pipe(name):
+    def damage(folder):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return damage
+
+
+def folder(name):
+    def damage(folder):
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return damage
+
+
+# Each stands for two of the one before: a billion and more in a few lines.
+ALIASES = "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrstuvwxyz"))
 UNUSABLE = {
     "killed": (lambda folder: (folder / "results.json").unlink(), "unfinished: no results.json"),
     "cut results": (cut("results.json", 50), "damaged: results.json"),
@@ -344,9 +371,39 @@ UNUSABLE = {
     "field of a wrong type": (change(macs="many"), "macs in results.json is 'many'"),
     "not a number": (change(test_loss=float("nan")), "test_loss in results.json is nan"),
     "cut metrics": (cut("metrics.csv", 122), "damaged: metrics.csv, line 4"),
-    "binary metrics": (lambda f: (f / "metrics.csv").write_bytes(b"\xff\0"), "metrics.csv, line 0"),
+    "binary metrics": (
+        lambda f: (f / "metrics.csv").write_bytes(b"\xff\0"),
+        "metrics.csv is no text",
+    ),
     "column missing": (lambda f: (f / "metrics.csv").write_text("a,b\n1,2\n"), "no val/acc"),
     "cut config": (lambda f: (f / "config.yaml").write_text("model: {"), "config.yaml"),
+    "seed of 400 digits": (write("results.json", '{"seed": 1%s}' % ("0" * 400)), "lacks config"),
+    "seed of 5,000 digits": (write("results.json", '{"seed": 1%s}' % ("0" * 5000)), "results.json"),
+    "seed that is no count": (change(seed=10**400), "seed in results.json is 1000"),
+    "seed below 0": (change(seed=-1), "seed in results.json is -1"),
+    "yes for a number": (change(epochs=True), "epochs in results.json is True"),
+    "accuracy beyond 1": (change(test_accuracy=1e308), "test_accuracy in results.json is 1e+308"),
+    "validation beyond 1": (change(val_accuracy=2), "val_accuracy in results.json is 2"),
+    "hours without an end": (change(train_cpu_seconds=1e300), "train_cpu_seconds"),
+    "no name": (change(config=""), "config in results.json is ''"),
+    "number for a commit": (change(commit=5), "commit in results.json is 5"),
+    "brackets": (write("results.json", "[" * 100_000), "results.json"),
+    "a 45th": (write("config.yaml", "model: 2020-13-45"), "config.yaml is not YAML"),
+    "a date": (write("config.yaml", "model: 2020-12-15"), "more than names with plain values"),
+    "numbers for names": (write("config.yaml", "1: x"), "more than names with plain values"),
+    "a list within itself": (write("config.yaml", "a: &a [*a]"), "more than names"),
+    "a list of lists of lists": (
+        write("config.yaml", "a: &a [1, 1]\n" + ALIASES + "model: *z\n"),
+        "more than names with plain values",
+    ),
+    "deep brackets": (write("config.yaml", "[" * 10_000), "config.yaml is not YAML"),
+    "code": (write("config.yaml", "a: !!python/object/apply:os.getcwd []"), "is not YAML"),
+    "no number of an epoch": (write("metrics.csv", "epoch,val/acc\ninf,0.5\n"), "line 2"),
+    "no number for an accuracy": (write("metrics.csv", "epoch,val/acc\n1,nan\n"), "line 2"),
+    "too large a file": (write("metrics.csv", "1" * 10_000_001), "metrics.csv is no file of a run"),
+    "a pipe": (pipe("results.json"), "results.json is no file of a run"),
+    "a pipe for a config": (pipe("config.yaml"), "config.yaml is no file of a run"),
+    "a folder": (folder("metrics.csv"), "metrics.csv is no file of a run"),
 }
 
 
@@ -363,6 +420,49 @@ def test_an_unfinished_or_damaged_run_is_listed_and_left_out(compare, tmp_path, 
     assert ended.out.index("99.00") < ended.out.index(line)
     (row,) = read_rows("runs/comparison/results.csv")
     assert (row["seeds"], row["test_accuracy_mean"]) == ("1", "0.99")
+
+
+HOSTILE = "\x1b[31m`a`|<script>alert(1)</script>![x](http://x)$\\frac$\n**b**\u202e"
+
+
+def test_names_are_shown_and_not_obeyed(compare, tmp_path):
+    write_run(tmp_path / "runs" / "1", config=HOSTILE, dataset=HOSTILE, device=HOSTILE)
+    write_run(tmp_path / "runs" / "2", config="$$", seed=2)
+    write_run(tmp_path / "runs" / "3\x1b[31m", seed=3)
+    (tmp_path / "runs" / "3\x1b[31m" / "results.json").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ended = compare()
+    assert (ended.status, ended.err) == (0, "")
+    assert all(char.isprintable() or char == "\n" for char in ended.out)
+    assert r"3\x1b[31m: unfinished" in ended.out
+    page = Path("runs/comparison/results.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert len(rows) == 2 + 2
+    assert all(char.isprintable() or char == "\n" for char in page)
+    assert not re.search(r"(?<!\\)[<`*\[]", page)
+    assert [row["config"] for row in read_rows("runs/comparison/results.csv")] == [HOSTILE, "$$"]
+
+
+@pytest.mark.parametrize("name", ["results.md", "results.csv", "learning_curves.png"])
+def test_what_is_no_file_is_not_written_over(compare, tmp_path, name):
+    write_run(tmp_path / "runs" / "1")
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / name)
+    ended = compare("--out", "out")
+    assert ended.status == 2
+    assert name in ended.err
+    assert stat.S_ISFIFO((tmp_path / "out" / name).stat().st_mode)
+
+
+def test_a_link_stays_one(compare, tmp_path):
+    write_run(tmp_path / "runs" / "1")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.md").symlink_to(tmp_path / "page.md")
+    assert compare("--out", "out").status == 0
+    assert (tmp_path / "out" / "results.md").is_symlink()
+    assert "lenet" in (tmp_path / "page.md").read_text()
 
 
 def test_trials_of_a_sweep_are_no_unfinished_runs(compare, tmp_path):

@@ -1,5 +1,6 @@
 """Files that a reader never sees half of, even after a power cut."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -9,7 +10,16 @@ UNFINISHED = ".classic-cnns.tmp"  # ends the names of nobody else's files
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` fill a file beside `path`, flushes it to disk and renames it to `path`."""
+    """Has `write` fill a file beside `path`, flushes it to disk and renames it to `path`.
+
+    A link stays one: the file behind it is written.
+
+    Raises:
+        OSError: If it cannot be written, or something else than a file is there.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "there is something that is no file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     os.close(handle)

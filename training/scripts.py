@@ -56,7 +56,7 @@ class ScriptParser(OneLineParser):
 def output_file(*endings: str) -> Callable[[str], Path]:
     """Type of an option that names a file to write, whose name ends in one of `endings`.
 
-    So no file of another kind is written over. A link stays one: the file behind it is written.
+    So no file of another kind is written over.
     """
 
     def check(text: str) -> Path:
@@ -67,7 +67,7 @@ def output_file(*endings: str) -> Callable[[str], Path]:
             raise ArgumentTypeError(f"{text} is no file that can be written")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise ArgumentTypeError(f"cannot write {text}")
-        return path if Path(text).is_symlink() else Path(text)
+        return Path(text)
 
     return check
 
