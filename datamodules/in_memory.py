@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.batches import BatchesInOrder, GlobalBatchSampler, ImagesInMemory, Split
 from datamodules.preparation import Preparation, one_thread_if_small
+from datamodules.published_files import DatasetError
 
 
 class InMemoryDataModule(LightningDataModule):
@@ -62,11 +63,15 @@ class InMemoryDataModule(LightningDataModule):
         """The splits `train` and `val` for stage fit, `test` for stage test."""
 
     def setup(self, stage: str) -> None:
-        """Loads what `stage` needs and is not in memory yet."""
+        """Loads what `stage` needs and is not in memory yet.
+
+        Raises:
+            DatasetError: If what `load` returns are no images and labels.
+        """
         if stage in ("test", "predict") and "test" not in self.splits:
-            self.splits |= self.load("test")
+            self._take(self.load("test"), ("test",))
         elif stage in ("fit", "validate") and "train" not in self.splits:
-            self.splits |= self.load("fit")
+            self._take(self.load("fit"), ("train", "val"))
 
     def train_dataloader(self) -> DataLoader:
         return self._dataloader("train")
@@ -101,6 +106,31 @@ class InMemoryDataModule(LightningDataModule):
                 images = self.augment(images)
             return self.preparation(images)
 
+    def _take(self, loaded: dict[str, Split], names: tuple[str, ...]) -> None:
+        """Takes splits over, once it is sure that they are what the network will take them for."""
+        for name in names:
+            if name not in loaded:
+                raise DatasetError(f"{self.name} has no {name} images: load has to return them.")
+            images, labels = loaded[name]
+            size = self.native_size
+            if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[2:] != (size, size):
+                raise DatasetError(
+                    f"the {name} images of {self.name} are {_described(images)}, and have to be "
+                    f"uint8 (N, C, {size}, {size}): gray is (N, 1, {size}, {size}), and 0 to 255."
+                )
+            if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or not len(labels):
+                raise DatasetError(
+                    f"the {name} labels of {self.name} are {_described(labels)}, and have to be "
+                    f"int64 ({len(images)},), one for each image, and not none."
+                )
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= len(self.classes):
+                raise DatasetError(
+                    f"the {name} labels of {self.name} are from {low} to {high}, and have to be "
+                    f"from 0 to {len(self.classes) - 1}: there are {len(self.classes)} classes."
+                )
+        self.splits |= loaded
+
     def _dataloader(self, split: str) -> DataLoader:
         is_training, trainer = split == "train", self.trainer
         shuffle = is_training and not (trainer and trainer.overfit_batches)
@@ -121,6 +151,10 @@ class InMemoryDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # or each iterator would draw from the global one
         )
+
+
+def _described(values: Tensor) -> str:
+    return f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)}"
 
 
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,15 @@ from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.cli import instantiate_module
+
 import datamodules
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
 from lit_modules.hyperparameters import UntrustedError, check_hyperparameters
 from training.checkpoints import read_checkpoint
 from training.errors import UserError, raising
+from training.inspection import check_outputs
 
 CANNOT_BE_BUILT = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError, ArgumentError),
@@ -56,11 +59,7 @@ def load(
     with raising(*CANNOT_BE_BUILT):
         classifier = LitClassifier.restore(checkpoint, trust_classes=trust_classes)
         data = _build_data(of_data, dataset, root)
-    if len(data.classes) != classifier.hparams.num_classes:
-        raise UserError(
-            f"the network tells {classifier.hparams.num_classes} classes apart, and {data.name} "
-            f"has {len(data.classes)}."
-        )
+        check_outputs(classifier, data)
     return classifier.eval(), data
 
 
@@ -80,7 +79,7 @@ def _build_data(
     options = {k: v for k, v in hyperparameters.items() if not k.startswith("_") and k != "root"}
     if root:
         options["root"] = root
-    return data_class(**options)
+    return instantiate_module(data_class, options)  # which compares their types
 
 
 def _is_dataset(value: Any) -> bool:

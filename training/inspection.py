@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -45,6 +46,22 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
         raise UserError(
             f"all parameters of {type(module.net).__name__} are frozen: there is nothing to train."
         )
+    output = check_outputs(module, data)
+    # A loss of the user's own can have weights, on the CPU.
+    zeros = apply_to_collection(output, Tensor, lambda part: torch.zeros(part.shape))
+    with raising(TypeError):
+        module.loss(zeros, torch.zeros(2, dtype=torch.long))
+
+
+def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
+    """Makes sure that a network takes these images, and tells their classes apart.
+
+    Returns:
+        What it returns for two images in training, without values.
+
+    Raises:
+        UserError: If not, with what has to change.
+    """
     check_image_size(module.net, data.channels, data.image_size)
     name = type(module.net).__name__
     net = copy.deepcopy(module.net).to("meta").train()
@@ -62,10 +79,7 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
             f"model.num_classes is {module.num_classes}, and {data.name} has {len(data.classes)} "
             "classes."
         )
-    # A loss of the user's own can have weights, on the CPU.
-    zeros = apply_to_collection(output, Tensor, lambda part: torch.zeros(part.shape))
-    with raising(TypeError):
-        module.loss(zeros, torch.zeros(2, dtype=torch.long))
+    return output
 
 
 def check_precision(module: LitClassifier, precision: str | int, accelerator: str) -> None:

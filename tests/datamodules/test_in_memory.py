@@ -10,6 +10,7 @@ from torch import nn
 from torchvision import datasets, transforms
 
 from datamodules import MNIST, DatasetError, Digits, FashionMNIST
+from datamodules.batches import Split
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
 
@@ -155,3 +156,37 @@ def test_missing_files_name_the_file_the_folder_and_the_way_out(tmp_path):
 
     with pytest.raises(DatasetError, match=r"train-images.*missing.*configs/quickstart.yaml"):
         Offline(root=str(tmp_path)).prepare_data()
+
+
+SOUND = (torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8))
+BROKEN_SPLITS = {
+    "float images": ((SOUND[0] / 255, SOUND[1]), ["images", "float32 (8, 1, 8, 8)", "uint8"]),
+    "no channels": ((SOUND[0][:, 0], SOUND[1]), ["images", "uint8 (8, 8, 8)", "(N, 1, 8, 8)"]),
+    "another size": ((SOUND[0][..., 1:], SOUND[1]), ["images", "uint8 (8, 1, 8, 7)"]),
+    "labels from 1": ((SOUND[0], SOUND[1] + 3), ["labels", "from 3 to 10", "10 classes"]),
+    "labels below 0": ((SOUND[0], SOUND[1] - 1), ["labels", "from -1 to 6"]),
+    "int32 labels": ((SOUND[0], SOUND[1].int()), ["labels", "int32 (8,)", "int64 (8,)"]),
+    "fewer labels": ((SOUND[0], SOUND[1][1:]), ["labels", "int64 (7,)", "int64 (8,)"]),
+    "labels of one column": ((SOUND[0], SOUND[1][:, None]), ["labels", "int64 (8, 1)"]),
+    "none": ((SOUND[0][:0], SOUND[1][:0]), ["labels", "int64 (0,)", "not none"]),
+}
+
+
+@pytest.mark.parametrize("stage", ["fit", "test"])
+@pytest.mark.parametrize("kind", BROKEN_SPLITS)
+def test_what_are_no_images_and_labels_is_said_before_the_training(kind, stage, monkeypatch):
+    split, named = BROKEN_SPLITS[kind]
+    last = "val" if stage == "fit" else "test"
+    monkeypatch.setattr(
+        Digits, "load", lambda self, stage: {"train": Split(*SOUND), last: Split(*split)}
+    )
+    with pytest.raises(DatasetError) as raised:
+        Digits().setup(stage)
+    for word in [last, "Digits", *named]:
+        assert word in str(raised.value)
+
+
+def test_splits_have_their_names(monkeypatch):
+    monkeypatch.setattr(Digits, "load", lambda self, stage: {"train": Split(*SOUND)})
+    with pytest.raises(DatasetError, match="Digits has no val images"):
+        Digits().setup("fit")
