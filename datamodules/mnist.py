@@ -16,7 +16,8 @@ class MNIST(InMemoryDataModule):
     """Handwritten digits, 28 x 28: 55,000 train, 5,000 validate, 10,000 test.
 
     The published files are the only truth: found under `<root>/<name>/raw`, or downloaded there,
-    verified by their MD5 sums at each start and decoded straight into memory.
+    verified by their MD5 sums at each start and decoded straight into memory. Files of your own
+    under their names are refused, and not replaced.
 
     Source: LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/
 
@@ -29,8 +30,8 @@ class MNIST(InMemoryDataModule):
 
     Raises:
         ValueError: If a value is out of range.
-        DatasetError: In `prepare_data` and `setup`, if a file is missing or damaged and cannot be
-            downloaded.
+        DatasetError: In `prepare_data` and `setup`, if a file is missing and cannot be downloaded,
+            or is not the published one.
     """
 
     name = "MNIST"
@@ -42,6 +43,13 @@ class MNIST(InMemoryDataModule):
     # The files' names, MD5 sums and addresses.
     mirrors: ClassVar[list[str]] = datasets.MNIST.mirrors
     resources: ClassVar[list[tuple[str, str]]] = datasets.MNIST.resources
+    # MD5 sums of what is compressed in them.
+    contents: ClassVar[dict[str, str]] = {
+        "train-images-idx3-ubyte.gz": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte.gz": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte.gz": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte.gz": "27ae3e4e09519cfbb04c329615203637",
+    }
 
     def __init__(
         self,
@@ -53,10 +61,11 @@ class MNIST(InMemoryDataModule):
     ) -> None:
         super().__init__(batch_size, image_size, channels, augment)
         root = root or os.environ.get("DATA_ROOT") or "data"
-        self.files = PublishedFiles(Path(root) / self.name / "raw", self.mirrors, self.resources)
+        folder = Path(root) / self.name / "raw"
+        self.files = PublishedFiles(folder, self.mirrors, self.resources, self.contents)
 
     def prepare_data(self) -> None:
-        """Verifies the files, and downloads those that are missing or damaged."""
+        """Verifies the files, and downloads those that are missing."""
         self.files.ensure()
 
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
@@ -82,3 +91,9 @@ class FashionMNIST(MNIST):
     std = 0.3530
     mirrors = datasets.FashionMNIST.mirrors
     resources = datasets.FashionMNIST.resources
+    contents: ClassVar[dict[str, str]] = {
+        "train-images-idx3-ubyte.gz": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte.gz": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte.gz": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte.gz": "15d484375f8d13e6eb1aabb0c3f46965",
+    }

@@ -1,14 +1,16 @@
 """The four gzip files of a dataset in MNIST's format: found, verified, fetched, decoded."""
 
-import gzip
 import hashlib
 import math
 import os
 import tempfile
+import time
 import urllib.request
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from torch import Tensor
 from datamodules.batches import Split
 
 TIMEOUT = 20  # seconds without an answer from a mirror
+PATIENCE = 600  # seconds for a whole file
+LARGEST = 50_000_000  # bytes; the images of a training set are 47 million
 
 
 class DatasetError(RuntimeError):
@@ -27,21 +31,30 @@ class DatasetError(RuntimeError):
 class PublishedFiles:
     """Published files in a folder, which may be read-only while they are whole.
 
+    The same content extracted, or compressed anew, is as good. Other content under a published name
+    is the user's own: it is never replaced.
+
     Args:
         folder: Where the files are, or go to.
         mirrors: Addresses that the files' names are appended to, tried in order.
         resources: Names and MD5 sums.
+        contents: Names and MD5 sums of what is compressed in them.
     """
 
     def __init__(
-        self, folder: Path, mirrors: Sequence[str], resources: Sequence[tuple[str, str]]
+        self,
+        folder: Path,
+        mirrors: Sequence[str],
+        resources: Sequence[tuple[str, str]],
+        contents: Mapping[str, str],
     ) -> None:
         self.folder = folder
         self.mirrors = mirrors
         self.md5 = dict(resources)
+        self.md5_of_content = contents
 
     def ensure(self) -> None:
-        """Fetches every file that is missing or damaged.
+        """Fetches every file that is missing.
 
         Raises:
             DatasetError: If one cannot be had.
@@ -56,7 +69,7 @@ class PublishedFiles:
             DatasetError: If one cannot be had.
         """
         images, labels = (
-            _decode_idx(gzip.decompress(self._verified(name)))
+            _decode_idx(_extracted(self._verified(name)))
             for kind in ("images", "labels")
             for name in self.md5
             if name.startswith(f"{prefix}-{kind}")
@@ -64,48 +77,107 @@ class PublishedFiles:
         return Split(images.unsqueeze(1), labels.long())
 
     def _verified(self, name: str) -> bytes:
-        """The bytes of a file, fetched if need be, whose MD5 sum is the published one."""
-        problem = "missing"
+        """The bytes of a file, fetched if need be, of which all or the content is as published."""
         try:
-            content = self._read_if_whole(name)
+            content = self._read(name)
             if content is not None:
                 return content
-            problem = "damaged" if (self.folder / name).exists() else "missing"
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / f".{name}.lock"):
                 # Another process may have fetched it while this one waited.
-                return self._read_if_whole(name) or self._fetch(name)
+                return self._read(name) or self._fetch(name)
         except OSError as error:
             raise DatasetError(
-                f"{name} is {problem} in {self.folder} and could not be downloaded ({error}). "
+                f"{name} is missing in {self.folder} and could not be downloaded ({error}). "
                 "Put the published file there, name another folder with --data.root, or train "
                 "configs/quickstart.yaml, which needs no download."
             ) from error
 
-    def _read_if_whole(self, name: str) -> bytes | None:
-        try:
-            content = (self.folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        return content if self._is_whole(name, content) else None
+    def _read(self, name: str) -> bytes | None:
+        """What is there of a file; None if it has to be fetched.
+
+        Raises:
+            DatasetError: If there is something else under its name.
+        """
+        path = self.folder / name
+        if (content := _read_small(path)) is not None:
+            if _md5(content) == self.md5[name]:
+                return content
+            extracted = _extracted(content)
+            if _md5(extracted) == self.md5_of_content.get(name):
+                return extracted
+        if os.path.lexists(path):
+            raise DatasetError(
+                f"{path} is not the published file, and is left as it is. Move it away, and the "
+                "published one is downloaded; or name another folder with --data.root."
+            )
+        extracted = _read_small(path.with_suffix(""))
+        is_published = extracted is not None and _md5(extracted) == self.md5_of_content.get(name)
+        return extracted if is_published else None
 
     def _fetch(self, name: str) -> bytes:
         failures = []
         for mirror in self.mirrors:
             try:
-                with urllib.request.urlopen(mirror + name, timeout=TIMEOUT) as response:
-                    content = response.read()
-            except (OSError, HTTPException) as error:
-                failures.append(f"{mirror}: {error}")
+                content = _download(mirror + name)
+            except (OSError, HTTPException, ValueError) as error:
+                failures.append(f"{mirror}: {error or type(error).__name__}")
                 continue
-            if self._is_whole(name, content):
+            if _md5(content) == self.md5[name]:
                 _write_whole(self.folder / name, content)
                 return content
             failures.append(f"{mirror}: the download has the wrong MD5 sum")
         raise OSError("; ".join(failures))
 
-    def _is_whole(self, name: str, content: bytes) -> bool:
-        return hashlib.md5(content, usedforsecurity=False).hexdigest() == self.md5[name]
+
+class _OnlyHTTP(urllib.request.HTTPRedirectHandler):
+    """Follows redirections to other web servers, and not to files of this machine."""
+
+    def redirect_request(self, request: Any, *args: Any) -> urllib.request.Request | None:
+        *_, address = args
+        if not address.startswith(("http://", "https://")):
+            raise ValueError(f"it redirects to {address}")
+        return super().redirect_request(request, *args)
+
+
+def _download(address: str) -> bytes:
+    """The bytes at an address, as long as they come fast enough and are not too many.
+
+    Raises:
+        OSError, HTTPException, ValueError: If they cannot be had.
+    """
+    end = time.monotonic() + PATIENCE
+    parts, size = [], 0
+    with urllib.request.build_opener(_OnlyHTTP).open(address, timeout=TIMEOUT) as response:
+        while part := response.read1(2**16):
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST:
+                raise ValueError(f"it has sent more than {LARGEST:,} bytes")
+            if time.monotonic() > end:
+                raise ValueError(f"it has sent {size:,} bytes in {PATIENCE} seconds")
+    return b"".join(parts)
+
+
+def _read_small(path: Path) -> bytes | None:
+    """The bytes of a file that can be a published one; a pipe would be waited for."""
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        return None
+    return path.read_bytes()
+
+
+def _extracted(content: bytes) -> bytes:
+    """What is compressed in some bytes; they themselves if nothing is, or too much."""
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        return zlib.decompressobj(wbits=31).decompress(content, LARGEST)
+    except zlib.error:
+        return content
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -1,19 +1,25 @@
 """Small files in the published format, from a mirror on loopback."""
 
+import contextlib
 import gzip
 import hashlib
+import os
 import struct
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from datamodules import MNIST, FashionMNIST
 from datamodules.published_files import DatasetError, PublishedFiles
+from tests.fuzz.watching import contents, watched
 
 NAMES = [
     f"{part}-{kind}-idx{rank}-ubyte.gz"
@@ -33,18 +39,20 @@ def mirror(tmp_path):
     folder = tmp_path / "mirror"
     folder.mkdir()
     rng = np.random.default_rng(0)
-    sums = {}
+    sums, of_contents = {}, {}
     for name in NAMES:
         shape = (20, 28, 28) if "images" in name else (20,)
         values = rng.integers(0, 10, shape, dtype=np.uint8)
         header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
         (folder / name).write_bytes(gzip.compress(header + values.tobytes()))
+        of_contents[name] = hashlib.md5(header + values.tobytes()).hexdigest()
         sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     server.requests = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.address = f"http://127.0.0.1:{server.server_port}/"
     server.sums = list(sums.items())
+    server.contents = of_contents
     server.folder = folder
     yield server
     server.shutdown()
@@ -53,7 +61,7 @@ def mirror(tmp_path):
 @pytest.fixture
 def whole(mirror, tmp_path):
     """A folder that has all files."""
-    files = PublishedFiles(tmp_path / "raw", [mirror.address], mirror.sums)
+    files = PublishedFiles(tmp_path / "raw", [mirror.address], mirror.sums, mirror.contents)
     files.ensure()
     mirror.requests.clear()
     return files
@@ -71,44 +79,162 @@ def test_files_are_downloaded_once_and_decoded(mirror, whole):
     assert not list(whole.folder.glob("*ubyte"))  # nothing is extracted
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "changed", "missing"])
-def test_a_damaged_file_is_fetched_again(mirror, whole, damage):
+def test_a_missing_file_is_fetched_again(mirror, whole):
     path = whole.folder / NAMES[0]
     content = path.read_bytes()
-    if damage == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(
-            {"truncated": content[:-9], "empty": b"", "changed": content[:-1] + b"?"}[damage]
-        )
+    path.unlink()
     whole.read("train")
     assert path.read_bytes() == content
     assert len(mirror.requests) == 1
 
 
+OTHER = {
+    "truncated": lambda content: content[:-99],
+    "empty": lambda content: b"",
+    "changed": lambda content: content[:-1] + b"?",
+    "of another dataset": lambda content: gzip.compress(bytes(99)),
+    "a bomb": lambda content: gzip.compress(bytes(10**8)),
+    "the user's own": lambda content: b"notes",
+}
+
+
+@pytest.mark.parametrize("kind", OTHER)
+def test_what_is_the_users_own_is_refused_and_not_replaced(mirror, whole, kind):
+    path = whole.folder / NAMES[0]
+    path.write_bytes(OTHER[kind](path.read_bytes()))
+    before = contents(whole.folder)
+    for use in (whole.ensure, lambda: whole.read("train")):
+        with pytest.raises(DatasetError, match=r"is not the published file.*--data\.root"):
+            use()
+    assert contents(whole.folder) == before
+    assert not mirror.requests
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink(path, path)])
+def test_what_is_no_file_is_refused_too(mirror, whole, make):
+    path = whole.folder / NAMES[0]
+    path.unlink()
+    make(path)
+    with watched(whole.folder), pytest.raises(DatasetError, match="is not the published file"):
+        whole.ensure()
+    assert not mirror.requests
+
+
+@pytest.mark.parametrize("kind", ["extracted", "compressed anew"])
+def test_the_same_content_in_another_wrapping_is_as_good(mirror, whole, kind):
+    expected = whole.read("train")
+    path = whole.folder / NAMES[0]
+    extracted = gzip.decompress(path.read_bytes())
+    if kind == "extracted":
+        path.unlink()
+        path.with_suffix("").write_bytes(extracted)
+    else:
+        path.write_bytes(gzip.compress(extracted, compresslevel=1, mtime=1))
+    before = contents(whole.folder)
+    whole.ensure()
+    found = whole.read("train")
+    assert torch.equal(found.images, expected.images)
+    assert contents(whole.folder) == before
+    assert not mirror.requests
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
+def test_the_sums_are_those_of_the_published_files(data_root, name):
+    data = {"MNIST": MNIST, "FashionMNIST": FashionMNIST}[name](root=data_root)
+    assert data.contents.keys() == dict(data.resources).keys()
+    for file, md5 in data.contents.items():
+        content = gzip.decompress((Path(data_root) / name / "raw" / file).read_bytes())
+        assert hashlib.md5(content).hexdigest() == md5
+
+
+class Hostile(SimpleHTTPRequestHandler):
+    """A mirror of the kind that its server has."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        kind = self.server.kind
+        if kind.startswith("to "):
+            self.send_response(302)
+            self.send_header("Location", kind.removeprefix("to "))
+            self.end_headers()
+        elif kind == "rubbish":
+            self.wfile.write(b"\xff\0\n\n")
+        elif kind == "nothing":
+            pass
+        else:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not self.server.is_over:
+                    self.wfile.write(b"0" * (1 if kind == "drip" else 10**6))
+                    self.wfile.flush()
+                    time.sleep(0.1 if kind == "drip" else 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("drip", "bytes in 0.5 seconds"),
+        ("endless", "more than 3,000,000 bytes"),
+        ("to file:///etc/passwd", "file:///etc/passwd"),
+        ("to ftp://127.0.0.1/", "redirects to ftp://127.0.0.1/"),
+        ("to http://[", ""),
+        ("to /again", "infinite loop"),
+        ("rubbish", ""),
+        ("nothing", ""),
+    ],
+)
+def test_after_a_mirror_of_any_kind_the_next_one_is_tried(
+    mirror, tmp_path, monkeypatch, kind, said
+):
+    monkeypatch.setattr("datamodules.published_files.PATIENCE", 0.5)
+    monkeypatch.setattr("datamodules.published_files.LARGEST", 3_000_000)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    server.kind, server.is_over = kind, False
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/"
+    try:
+        with watched(tmp_path, [tmp_path]):
+            alone = PublishedFiles(tmp_path / "a", [address], mirror.sums, mirror.contents)
+            with pytest.raises(DatasetError, match="could not be downloaded") as raised:
+                alone.ensure()
+            assert said in str(raised.value)
+            both = [address, mirror.address]
+            files = PublishedFiles(tmp_path / "b", both, mirror.sums[:1], mirror.contents)
+            files.ensure()
+    finally:
+        server.is_over = True
+        server.shutdown()
+        server.server_close()
+    assert [path.name for path in (tmp_path / "b").glob("*.gz")] == [NAMES[0]]
+
+
 def test_offline_the_error_names_file_folder_and_way_out(mirror, whole):
     mirror.shutdown()
     mirror.server_close()
-    (whole.folder / NAMES[2]).write_bytes(b"damaged")
+    (whole.folder / NAMES[2]).unlink()
     with pytest.raises(DatasetError) as caught:
         whole.ensure()
     message = str(caught.value)
-    assert f"{NAMES[2]} is damaged in {whole.folder}" in message
+    assert f"{NAMES[2]} is missing in {whole.folder}" in message
     assert "configs/quickstart.yaml" in message
-    assert (whole.folder / NAMES[2]).read_bytes() == b"damaged"
     whole.read("train")  # what is whole still works
 
 
 def test_a_mirror_that_serves_something_else_is_not_believed(mirror, tmp_path):
     (mirror.folder / NAMES[0]).write_bytes(b"<html>captive portal</html>")
-    files = PublishedFiles(tmp_path / "raw", [mirror.address], mirror.sums)
+    files = PublishedFiles(tmp_path / "raw", [mirror.address], mirror.sums, mirror.contents)
     with pytest.raises(DatasetError, match="wrong MD5 sum"):
         files.ensure()
     assert not (tmp_path / "raw" / NAMES[0]).exists()
 
 
 def test_the_next_mirror_is_tried(mirror, tmp_path):
-    files = PublishedFiles(tmp_path / "raw", ["http://127.0.0.1:9/", mirror.address], mirror.sums)
+    files = PublishedFiles(
+        tmp_path / "raw", ["http://127.0.0.1:9/", mirror.address], mirror.sums, mirror.contents
+    )
     files.ensure()
     assert len(files.read("t10k").labels) == 20
 
@@ -130,7 +256,7 @@ def test_two_processes_that_start_at_once_fetch_each_file_once(mirror, tmp_path)
     program = (
         "import sys; from pathlib import Path; from datamodules.published_files import *; "
         f"files = PublishedFiles(Path({str(tmp_path / 'raw')!r}), [{mirror.address!r}], "
-        f"{mirror.sums!r}); sys.stdin.read(1); files.ensure(); "
+        f"{mirror.sums!r}, {mirror.contents!r}); sys.stdin.read(1); files.ensure(); "
         "print(len(files.read('train').labels))"
     )
     processes = [
