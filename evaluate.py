@@ -1,7 +1,6 @@
 """Measures a network on its test set: python evaluate.py runs/lenet/1/checkpoints/best.ckpt."""
 
 import json
-from functools import partial
 
 import torch
 
@@ -10,7 +9,7 @@ from inference.loading import load
 from training.atomic import write_atomically
 from training.console import print_facts, print_table
 from training.errors import one_line_errors
-from training.pictures import draw_confusion_matrix
+from training.pictures import draw_confusion_matrix, save_figure
 from training.scripts import PICTURES, ScriptParser, best_device, output_file
 
 
@@ -54,8 +53,7 @@ def main() -> None:
             write_atomically(options.json, lambda beside: beside.write_text(text))
         if options.figure:
             figure = draw_confusion_matrix(torch.tensor(metrics["confusion_matrix"]), data.classes)
-            ending = options.figure.suffix[1:].lower()
-            write_atomically(options.figure, partial(figure.savefig, format=ending, dpi=150))
+            save_figure(figure, options.figure, dpi=150)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Asks a network about images: python predict.py runs/lenet/1/checkpoints/best.ckpt my_digits/."""
 
 import sys
-from functools import partial
 from pathlib import Path
 
 from inference.images import find_files
 from inference.loading import load
 from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, predict, write_csv
-from training.atomic import write_atomically
 from training.console import console
 from training.errors import UserError, one_line_errors, printable
+from training.pictures import save_figure
 from training.scripts import ScriptParser, best_device, output_folder
 
 
@@ -50,8 +49,7 @@ def main() -> None:
         if not predictions:
             raise UserError("none of the files is an image.")
         write_csv(table, predictions)
-        figure = draw_sheet(shown, predictions)
-        write_atomically(sheet, partial(figure.savefig, format="png", dpi=120))
+        save_figure(draw_sheet(shown, predictions), sheet, dpi=120)
         print(printable(f"{table}, {sheet}"))
         if files and len(predictions) < len(files):
             sys.exit(2)

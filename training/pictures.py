@@ -1,14 +1,24 @@
 """Pictures of what a network has learnt and where it errs."""
 
+from functools import partial
+from pathlib import Path
+
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
 from datamodules import InMemoryDataModule
+from training.atomic import write_atomically
 from training.mistakes import Mistakes
 
 FILTER_PIXELS = 48
+
+
+def save_figure(figure: Figure, path: Path, dpi: float) -> None:
+    """Writes a picture, whole or not at all; the ending of its name says of what kind."""
+    ending = path.suffix[1:].lower()
+    write_atomically(path, partial(figure.savefig, format=ending, dpi=dpi))
 
 
 def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure:
