@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
-from lit_modules.hyperparameters import building, check_hyperparameters
+from lit_modules.hyperparameters import UntrustedError, building, check_hyperparameters
 from lit_modules.metrics import SampleMean
 from lit_modules.schedules import Schedules, WarmupCosine, check_length, check_makes_scheduler
 
@@ -123,7 +123,12 @@ class LitClassifier(LightningModule):
         if not weights_only:
             raise ValueError("checkpoints are read with weights_only=True, and hold plain data")
         content = torch.load(checkpoint_path, map_location=map_location, weights_only=True)
-        return cls.restore(content, strict, trust_classes, **kwargs)
+        try:
+            return cls.restore(content, strict, trust_classes, **kwargs)
+        except UntrustedError as error:
+            raise UntrustedError(
+                f"{checkpoint_path}: {error}. If you trust where it is from: trust_classes=True"
+            ) from error
 
     @classmethod
     def restore(

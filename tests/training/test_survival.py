@@ -139,7 +139,8 @@ def test_killed_with_each_kind_of_state(trained, tmp_path, name):
     ended = train_quickly(*recipe, "--run_dir", "run", cwd=tmp_path)
     assert (ended.status, ended.err) == (0, "")
     assert_same_end(tmp_path / "run", trained(*recipe))
-    LitClassifier.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    LitClassifier.load_from_checkpoint(best, trust_classes=True)
 
 
 def test_sigterm_ends_a_run_at_once(trained, tmp_path):
