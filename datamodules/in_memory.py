@@ -1,11 +1,13 @@
 """The base of every dataset that fits into memory."""
 
+import copy
 import os
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -66,12 +68,14 @@ class InMemoryDataModule(LightningDataModule):
         """Loads what `stage` needs and is not in memory yet.
 
         Raises:
-            DatasetError: If what `load` returns are no images and labels.
+            DatasetError: If what `load` returns are no images and labels, or `augment` makes
+                something else of the images.
         """
         if stage in ("test", "predict") and "test" not in self.splits:
             self._take(self.load("test"), ("test",))
         elif stage in ("fit", "validate") and "train" not in self.splits:
             self._take(self.load("fit"), ("train", "val"))
+            self._try_augment()
 
     def train_dataloader(self) -> DataLoader:
         return self._dataloader("train")
@@ -109,14 +113,22 @@ class InMemoryDataModule(LightningDataModule):
     def _take(self, loaded: dict[str, Split], names: tuple[str, ...]) -> None:
         """Takes splits over, once it is sure that they are what the network will take them for."""
         for name in names:
-            if name not in loaded:
-                raise DatasetError(f"{self.name} has no {name} images: load has to return them.")
+            if not isinstance(loaded, dict) or not _is_split(loaded.get(name)):
+                raise DatasetError(
+                    f"{self.name} has no {name} images: load has to return a dict of Splits, "
+                    f"{name} among them."
+                )
             images, labels = loaded[name]
             size = self.native_size
             if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[2:] != (size, size):
                 raise DatasetError(
                     f"the {name} images of {self.name} are {_described(images)}, and have to be "
                     f"uint8 (N, C, {size}, {size}): gray is (N, 1, {size}, {size}), and 0 to 255."
+                )
+            if images.shape[1] not in (1, self.channels):
+                raise DatasetError(
+                    f"the {name} images of {self.name} have {images.shape[1]} channels, and "
+                    f"data.channels is {self.channels}."
                 )
             if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or not len(labels):
                 raise DatasetError(
@@ -129,7 +141,31 @@ class InMemoryDataModule(LightningDataModule):
                     f"the {name} labels of {self.name} are from {low} to {high}, and have to be "
                     f"from 0 to {len(self.classes) - 1}: there are {len(self.classes)} classes."
                 )
-        self.splits |= loaded
+        self.splits |= {name: Split(*loaded[name]) for name in names}
+
+    def _try_augment(self) -> None:
+        """Changes two images by a copy, and leaves what is drawn in training as it would be."""
+        before = self.splits["train"].images[:2].float() / 255
+        try:
+            with isolate_rng():
+                after = copy.deepcopy(self.augment)(before.clone())
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise DatasetError(
+                f"data.augment does not take images {tuple(before.shape)}: {error}"
+            ) from error
+        is_batch = isinstance(after, Tensor) and after.is_floating_point() and after.ndim == 4
+        if (
+            not is_batch
+            or after.shape[0] != len(before)
+            or after.shape[1] not in (1, self.channels)
+        ):
+            made = _described(after) if isinstance(after, Tensor) else f"a {type(after).__name__}"
+            raise DatasetError(
+                f"data.augment makes {made} of images {tuple(before.shape)}: it has to return as "
+                "many images, float (N, C, H, W)."
+            )
+        if not after.isfinite().all():
+            raise DatasetError("data.augment makes images that are NaN or infinite in places.")
 
     def _dataloader(self, split: str) -> DataLoader:
         is_training, trainer = split == "train", self.trainer
@@ -151,6 +187,11 @@ class InMemoryDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # or each iterator would draw from the global one
         )
+
+
+def _is_split(value: Any) -> bool:
+    """Whether it is a pair of tensors."""
+    return isinstance(value, tuple) and [isinstance(part, Tensor) for part in value] == [True] * 2
 
 
 def _described(values: Tensor) -> str:

@@ -169,6 +169,13 @@ BROKEN_SPLITS = {
     "fewer labels": ((SOUND[0], SOUND[1][1:]), ["labels", "int64 (7,)", "int64 (8,)"]),
     "labels of one column": ((SOUND[0], SOUND[1][:, None]), ["labels", "int64 (8, 1)"]),
     "none": ((SOUND[0][:0], SOUND[1][:0]), ["labels", "int64 (0,)", "not none"]),
+    "colours": (
+        (SOUND[0].expand(-1, 3, -1, -1), SOUND[1]),
+        ["images", "3 channels", "channels is 1"],
+    ),
+    "a list": ([SOUND[0], SOUND[1]], ["no {last} images", "dict of Splits"]),
+    "arrays": ((SOUND[0].numpy(), SOUND[1].numpy()), ["no {last} images", "dict of Splits"]),
+    "images alone": ((SOUND[0],), ["no {last} images", "dict of Splits"]),
 }
 
 
@@ -177,16 +184,76 @@ BROKEN_SPLITS = {
 def test_what_are_no_images_and_labels_is_said_before_the_training(kind, stage, monkeypatch):
     split, named = BROKEN_SPLITS[kind]
     last = "val" if stage == "fit" else "test"
-    monkeypatch.setattr(
-        Digits, "load", lambda self, stage: {"train": Split(*SOUND), last: Split(*split)}
-    )
+    monkeypatch.setattr(Digits, "load", lambda self, stage: {"train": Split(*SOUND), last: split})
     with pytest.raises(DatasetError) as raised:
         Digits().setup(stage)
     for word in [last, "Digits", *named]:
-        assert word in str(raised.value)
+        assert word.format(last=last) in str(raised.value)
 
 
 def test_splits_have_their_names(monkeypatch):
     monkeypatch.setattr(Digits, "load", lambda self, stage: {"train": Split(*SOUND)})
     with pytest.raises(DatasetError, match="Digits has no val images"):
         Digits().setup("fit")
+
+
+class Halved(nn.Module):
+    def forward(self, images):
+        return images[::2]
+
+
+class DividedByItself(nn.Module):
+    def forward(self, images):
+        return images / images
+
+
+class Fourier(nn.Module):
+    def forward(self, images):
+        return torch.fft.fft2(images)
+
+
+BROKEN_AUGMENTATIONS = {
+    "flat": (nn.Flatten(), "makes float32 (2, 64)"),
+    "not finite": (DividedByItself(), "NaN or infinite"),
+    "fewer images": (Halved(), "as many images"),
+    "a tuple": (nn.MaxPool2d(2, return_indices=True), "a tuple"),
+    "complex": (Fourier(), "complex64"),
+    "colours": (nn.Conv2d(1, 3, 1), "(2, 3, 8, 8)"),
+    "of vectors": (nn.Linear(3, 3), "does not take images (2, 1, 8, 8)"),
+    "of integers": (nn.Embedding(3, 3), "does not take images"),
+    "of several": (nn.Bilinear(3, 3, 3), "does not take images"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_AUGMENTATIONS)
+def test_an_augmentation_that_breaks_the_batch_is_refused_before_the_training(kind):
+    augmentation, named = BROKEN_AUGMENTATIONS[kind]
+    with pytest.raises(DatasetError, match="augment") as raised:
+        Digits(augment=[augmentation]).setup("fit")
+    assert named in str(raised.value)
+
+
+class Counting(nn.Module):
+    """Draws, and counts how often it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images):
+        self.calls += 1
+        images += torch.rand_like(images)
+        return images.clamp(0, 1)[..., :7, :7]  # of another size is fine: it is resized
+
+
+def test_that_an_augmentation_was_tried_changes_nothing():
+    seed_everything(1)
+    data = Digits(augment=[augmentation := Counting()])
+    data.setup("fit")
+    assert augmentation.calls == 0
+    drawn = torch.rand(1)
+    seed_everything(1)
+    assert torch.equal(drawn, torch.rand(1))
+    untouched = Digits()
+    untouched.setup("fit")
+    assert torch.equal(data.splits["train"].images, untouched.splits["train"].images)
