@@ -115,8 +115,8 @@ class InMemoryDataModule(LightningDataModule):
         for name in names:
             if not isinstance(loaded, dict) or not _is_split(loaded.get(name)):
                 raise DatasetError(
-                    f"{self.name} has no {name} images: load has to return a dict of Splits, "
-                    f"{name} among them."
+                    f"{self.name} has no {name} images: load has to return a dict of Splits of "
+                    f"dense tensors on the CPU, {name} among them."
                 )
             images, labels = loaded[name]
             size = self.native_size
@@ -190,8 +190,13 @@ class InMemoryDataModule(LightningDataModule):
 
 
 def _is_split(value: Any) -> bool:
-    """Whether it is a pair of tensors."""
-    return isinstance(value, tuple) and [isinstance(part, Tensor) for part in value] == [True] * 2
+    """Whether it is a pair of tensors that can be cut into batches."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(part, Tensor) for part in value)
+        and all(part.is_cpu and part.layout == torch.strided for part in value)
+    )
 
 
 def _described(values: Tensor) -> str:

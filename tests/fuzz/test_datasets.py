@@ -1,0 +1,158 @@
+"""Folders of a dataset in any state, mirrors of any kind, and whatever a `load` returns."""
+
+import gzip
+import os
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+
+from datamodules import DatasetError, Digits
+from datamodules.batches import Split
+from datamodules.published_files import PublishedFiles
+from tests.datamodules.mirror import NAMES, Mirror
+from tests.fuzz.watching import contents, watched
+
+BOMB = gzip.compress(bytes(60_000_000))
+# What can stand under the name of a published file, and whether it is one.
+STATES = {
+    "published": (lambda path, gz: path.write_bytes(gz), True),
+    "anew": (lambda path, gz: path.write_bytes(gzip.compress(gzip.decompress(gz), 1)), True),
+    "extracted": (lambda path, gz: path.write_bytes(gzip.decompress(gz)), True),
+    "a link": (lambda path, gz: path.symlink_to(_beside(path, gz)), True),
+    "cut": (lambda path, gz: path.write_bytes(gz[: len(gz) // 2]), False),
+    "flipped": (lambda path, gz: path.write_bytes(gz[:30] + bytes([gz[30] ^ 1]) + gz[31:]), False),
+    "notes": (lambda path, gz: path.write_text("mine"), False),
+    "empty": (lambda path, gz: path.touch(), False),
+    "a bomb": (lambda path, gz: path.write_bytes(BOMB), False),
+    "no gzip": (lambda path, gz: path.write_bytes(b"\x1f\x8b\x08\0\0"), False),
+    "a pipe": (lambda path, gz: os.mkfifo(path), False),
+    "a folder": (lambda path, gz: path.mkdir(), False),
+    "a loop": (lambda path, gz: path.symlink_to(path), False),
+    "a device": (lambda path, gz: path.symlink_to("/dev/zero"), False),
+    "a dead link": (lambda path, gz: path.symlink_to("nowhere"), False),
+}
+MIRRORS = (
+    *("sound", "drip", "endless", "silent", "cut", "portal", "nothing", "rubbish", "no such file"),
+    *("to file:///etc/passwd", "to again", "to http://[", "to ftp://127.0.0.1/", "to "),
+)
+files = st.tuples(
+    st.one_of(st.none(), st.just("published"), st.sampled_from(sorted(STATES))),
+    st.one_of(st.none(), st.none(), st.sampled_from(sorted(STATES))),
+)
+
+
+def _beside(path, content):
+    target = path.with_name(f"kept {path.name}")
+    target.write_bytes(content)
+    return target
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory):
+    mirror = Mirror(tmp_path_factory.mktemp("served") / "mirror")
+    yield mirror
+    mirror.close()
+
+
+@given(st.lists(files, min_size=4, max_size=4), st.lists(st.sampled_from(MIRRORS), max_size=3))
+def test_files_are_the_published_ones_or_an_error_and_never_lost(mirror, states, kinds):
+    published = {name: (mirror.folder / name).read_bytes() for name in NAMES}
+    missing = []
+    with (
+        tempfile.TemporaryDirectory() as name,
+        mock.patch("datamodules.published_files.PATIENCE", 0.2),
+        mock.patch("datamodules.published_files.TIMEOUT", 0.2),
+    ):
+        folder = Path(name) / "raw"
+        folder.mkdir()
+        for file, (compressed, extracted) in zip(NAMES, states, strict=True):
+            for path, state in ((folder / file, compressed), ((folder / file[:-3]), extracted)):
+                if state:
+                    STATES[state][0](path, published[file])
+            is_there = STATES[compressed][1] if compressed else extracted == "extracted"
+            if not is_there and (compressed or "sound" not in kinds):
+                missing.append(file)
+        before = contents(folder)
+        mirrors = [mirror.hostile(kind) for kind in kinds]
+        dataset = PublishedFiles(folder, mirrors, mirror.sums, mirror.contents)
+        with watched(folder, [folder]):
+            for part in ("train", "t10k"):
+                needed = [file for file in NAMES if file.startswith(part)]
+                if lacking := [file for file in needed if file in missing]:
+                    with pytest.raises(DatasetError, match=lacking[0]):
+                        dataset.read(part)
+                    continue
+                split = dataset.read(part)
+                images, labels = (gzip.decompress(published[file]) for file in needed)
+                assert split.images.numpy().tobytes() == images[16:]
+                assert split.labels.tolist() == list(labels[8:])
+        after = contents(folder)
+    assert before.items() <= after.items()
+    for file in after.keys() - before.keys():
+        assert after[file] == (b"" if file.endswith(".lock") else published[file])
+
+
+sizes = st.one_of(st.sampled_from([8, 1, 3, 0]), st.integers(0, 9))
+shapes = st.one_of(st.just((8, 1, 8, 8)), st.just((8,)), st.lists(sizes, max_size=5).map(tuple))
+dtypes = st.sampled_from(
+    [
+        *(torch.uint8, torch.uint8, torch.int64, torch.int64, torch.int8, torch.int32),
+        *(torch.bool, torch.float32, torch.float64, torch.bfloat16, torch.complex64),
+    ]
+)
+tensors = st.builds(
+    lambda shape, dtype, value, kind: kind(torch.full(shape, value).to(dtype)),
+    shapes,
+    dtypes,
+    st.sampled_from([0, 1, 9, 10, 255, -1]),
+    st.sampled_from(
+        [
+            *([lambda tensor: tensor] * 5),
+            *(lambda tensor: tensor.to("meta"), lambda tensor: tensor.to_sparse()),
+            lambda tensor: tensor.transpose(0, -1) if tensor.ndim else tensor,
+            *(
+                lambda tensor: tensor.numpy() if tensor.dtype != torch.bfloat16 else None,
+                lambda tensor: [tensor],
+            ),
+        ]
+    ),
+)
+sound = st.builds(lambda: Split(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8)))
+splits = st.one_of(
+    sound,
+    st.builds(Split, tensors, tensors),
+    st.builds(lambda split, images: Split(images, split.labels), sound, tensors),
+    st.builds(lambda split, labels: Split(split.images, labels), sound, tensors),
+    st.tuples(tensors),
+    st.one_of(tensors, st.none(), st.just("images"), st.just({"images": 1})),
+)
+loads = st.one_of(
+    st.fixed_dictionaries({"train": splits, "val": sound}),
+    st.fixed_dictionaries({}, optional={"train": splits, "val": splits, "test": splits}),
+    splits,
+)
+
+
+@given(loads, st.sampled_from(["fit", "test"]), st.sampled_from([1, 3]), st.sampled_from([1, 3, 8]))
+def test_what_a_dataset_loads_is_refused_or_can_be_trained_on(loaded, stage, channels, size):
+    data = Digits(channels=channels, image_size=size, batch_size=3)
+    with mock.patch.object(Digits, "load", return_value=loaded), watched(Path("nowhere")):
+        try:
+            data.setup(stage)
+        except DatasetError:
+            return
+        loader = data.train_dataloader() if stage == "fit" else data.test_dataloader()
+        seen = 0
+        for images, labels in loader:
+            prepared = data.prepare_images(images, stage == "fit")
+            assert prepared.shape == (len(images), channels, size, size)
+            assert prepared.isfinite().all()
+            assert cross_entropy(prepared.flatten(1).sum(1, True).expand(-1, 10), labels) > 0
+            seen += len(labels)
+    assert seen == len(loaded["train" if stage == "fit" else "test"][1])
