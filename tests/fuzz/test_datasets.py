@@ -98,49 +98,42 @@ def test_files_are_the_published_ones_or_an_error_and_never_lost(mirror, states,
         assert after[file] == (b"" if file.endswith(".lock") else published[file])
 
 
-sizes = st.sampled_from([8, 1, 3, 0, 7, 9])
-DTYPES = [
-    *(torch.uint8, torch.uint8, torch.int64, torch.int64, torch.int8, torch.int32),
-    *(torch.bool, torch.float32, torch.float64, torch.bfloat16, torch.complex64),
-]
-KINDS = [
-    *([lambda tensor: tensor] * 8),
-    *(lambda tensor: tensor.to("meta"), lambda tensor: tensor.to_sparse()),
-    lambda tensor: tensor.transpose(0, -1) if tensor.ndim else tensor,
-    lambda tensor: tensor.float().numpy(),
-    lambda tensor: [tensor],
-]
+def mostly(usual, *others):
+    """Something else one time in six: what is wrong in several ways is refused for the first."""
+    return st.sampled_from([usual] * 5 * len(others) + [*others])
 
 
-def tensors(dtypes, shapes, numbers):
+def tensors(dtype, shape, *shapes):
+    dtypes = {torch.int32, torch.uint8, torch.int64, torch.float32, torch.bool} - {dtype}
     return st.builds(
         lambda dtype, shape, number, kind: kind(torch.full(shape, number).to(dtype)),
-        *(dtypes, shapes, st.sampled_from(numbers), st.sampled_from(KINDS)),
+        mostly(dtype, *sorted(dtypes, key=str)),
+        mostly(shape, *shapes),
+        mostly(1, 0, 9, 10, 255, -1),
+        mostly(
+            lambda tensor: tensor,
+            lambda tensor: tensor.to("meta"),
+            lambda tensor: tensor.to_sparse(),
+            lambda tensor: tensor.transpose(0, -1) if tensor.ndim else tensor,
+            lambda tensor: tensor.numpy(),
+            lambda tensor: [tensor],
+        ),
     )
 
 
-images = st.one_of(
-    tensors(st.just(torch.uint8), st.tuples(sizes, sizes, st.just(8), st.just(8)), [0, 255]),
-    tensors(st.sampled_from(DTYPES), st.just((8, 1, 8, 8)), [0, 1, -1]),
-    tensors(st.just(torch.uint8), st.lists(sizes, max_size=5), [0]),
+IMAGES = [(8, 3, 8, 8), (8, 0, 8, 8), (8, 8, 8), (0, 1, 8, 8), (8, 1, 8, 9), (8, 8, 8, 1), (8, 64)]
+images = tensors(torch.uint8, (8, 1, 8, 8), *IMAGES)
+labels = tensors(torch.int64, (8,), (9,), (0,), (8, 1), (8, 10), ())
+splits = st.builds(
+    lambda images, labels, kind: kind((images, labels)),
+    images,
+    labels,
+    mostly(lambda pair: Split(*pair), tuple, list, lambda pair: pair[0], lambda pair: pair[:1]),
 )
-labels = st.one_of(
-    tensors(st.just(torch.int64), st.just((8,)), [0, 9, 10, 255, -1]),
-    tensors(st.sampled_from(DTYPES), st.just((8,)), [0, 1]),
-    tensors(st.just(torch.int64), st.lists(sizes, max_size=2), [0]),
-)
-SOUND = Split(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8))
-splits = st.one_of(
-    st.builds(lambda images: Split(images, SOUND.labels), images),
-    st.builds(lambda labels: Split(SOUND.images, labels), labels),
-    st.builds(Split, images, labels),
-    st.one_of(st.tuples(images), images, st.none(), st.just("images"), st.just({"images": 1})),
-)
-ALL = dict.fromkeys(("train", "val", "test"), SOUND)
-loads = st.one_of(
-    *(st.builds(lambda split, name=name: ALL | {name: split}, splits) for name in ALL),
-    st.dictionaries(st.sampled_from(sorted(ALL)), splits),
-    splits,
+names = mostly(("train", "val", "test"), ("train",), ("val", "test"), ())
+loads = st.builds(
+    lambda names, split, kind: kind(dict.fromkeys(names, split)),
+    *(names, splits, mostly(dict, list, lambda loaded: None)),
 )
 
 
@@ -161,4 +154,4 @@ def test_what_a_dataset_loads_is_refused_or_can_be_trained_on(loaded, stage, cha
             assert prepared.min() > -data.mean / data.std - 1e-5  # black, by more than rounding
             assert cross_entropy(prepared.flatten(1).sum(1, True).expand(-1, 10), targets) > 0
             seen += len(targets)
-    assert seen == len(loaded["train" if stage == "fit" else "test"].labels)
+    assert seen == len(loaded["train" if stage == "fit" else "test"][1])
