@@ -128,6 +128,8 @@ class TrainingCLI(LightningCLI):
                 super().parse_arguments(parser, args)
         except UserError as error:
             raise UserError(f"{error}{suggestion(str(error), parser)}") from error
+        except RecursionError as error:
+            raise UserError("a config names itself by its key config, or is too deep.") from error
         check_texts(self.config.clone().as_dict())
         seed = self.config.seed_everything
         if isinstance(seed, bool) or not 0 <= seed < 2**32:

@@ -58,6 +58,8 @@ def check_trainer_options(trainer: Namespace) -> None:
     Raises:
         UserError: If not, with what to set instead.
     """
+    if not isinstance(trainer, Namespace):
+        raise UserError(f"trainer must be options by their names, max_epochs: 3, got {trainer}.")
     for name, reason in REFUSED.items():
         if trainer[name] not in (None, -1, False, 0):
             raise UserError(f"trainer.{name} {reason}")
