@@ -93,7 +93,7 @@ def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
     Raises:
         ValueError: If it is.
     """
-    _ask_no_other_python()
+    ask_no_other_python()
     modules = 100 + 10 * len(state_dict)
     values = 1_000_000 + 4 * sum(tensor.numel() for tensor in state_dict.values())
 
@@ -114,7 +114,7 @@ def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
         yield
 
 
-def _ask_no_other_python() -> None:
+def ask_no_other_python() -> None:
     """Tells jsonargparse where type stubs are.
 
     It would ask a fresh interpreter, which takes a `json.py` in the current folder for Python's.

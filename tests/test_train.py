@@ -270,6 +270,15 @@ def test_a_config_out_of_a_pipe(train, tmp_path):
     assert (ended.status, ended.err) == (0, "")
 
 
+def test_a_module_in_the_current_folder_is_not_imported(quickstart, tmp_path, monkeypatch):
+    monkeypatch.setattr("jsonargparse._stubs_resolver.stubs_resolver", None)  # as at the start
+    (tmp_path / "json.py").write_text("from pathlib import Path\nPath('imported').touch()")
+    linear = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 28, "out_features": 9}}
+    ended = quickstart("--model.net", json.dumps(linear))
+    assert_one_line(ended, ["Linear", "(1, 28, 9)"])
+    assert not (tmp_path / "imported").exists()
+
+
 def test_a_bug_keeps_its_traceback(quickstart, monkeypatch):
     def broken(*args):
         raise TypeError("a bug")

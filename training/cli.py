@@ -18,6 +18,7 @@ from torch import nn
 from callbacks.averaging import NoUntrainedAverage
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier, Schedules
+from lit_modules.hyperparameters import ask_no_other_python
 from training.arguments import check_files, check_texts, suggestion
 from training.carried_over import carried_over
 from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
@@ -80,6 +81,7 @@ class TrainingCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None) -> None:
         die_with_the_launcher()
         silence_what_no_user_can_act_on()
+        ask_no_other_python()
         super().__init__(
             LitClassifier,
             InMemoryDataModule,
