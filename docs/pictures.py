@@ -2,8 +2,8 @@
 
     python -m docs.pictures --runs runs [--root data] [--chromium chromium]
 
-`runs` holds `lenet/1` and `lenet_fashion/1`, of which the tour's are made; those of the results are
-made of `results`. They go to `docs/images`.
+`runs` holds `lenet_fashion/1`, of which the tour's are made; those that compare are made of
+`results`. They go to `docs/images`.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def photograph_dashboard(folder: Path, chromium: str) -> None:
                 page: Page = browser.new_page(viewport={"width": 1100, "height": 650})
                 page.goto(f"{address}#{page_name}")
                 if page_name == "images":
-                    page.get_by_placeholder("Filter tags").fill("test/conf")
+                    page.get_by_label("Filter tags").fill("test/conf")
                 page.wait_for_timeout(8_000)  # until it is drawn
                 for legend in page.get_by_text("Matches").all():
                     legend.click()
@@ -64,15 +64,11 @@ def main() -> None:
         for command in (
             ["evaluate.py", best, "--data.root", args.root, "--figure", IMAGES / "confusion.png"],
             ["predict.py", best, "--data.root", args.root, "--out", folder],
-            ["compare.py", args.runs, "--out", folder],
-            ["compare.py", "results", "--out", f"{folder}/results"],
+            ["compare.py", "results", "--out", folder],
         ):
             subprocess.run([sys.executable, *map(str, command)], check=True)
-        for picture in (
-            *("predictions.png", "learning_curves.png"),
-            *("results/accuracy_parameters.png", "results/accuracy_time.png"),
-        ):
-            shutil.copy(Path(folder) / picture, IMAGES / Path(picture).name)
+        for name in ("predictions", "learning_curves", "accuracy_parameters", "accuracy_time"):
+            shutil.copy(Path(folder) / f"{name}.png", IMAGES)
     photograph_dashboard(args.runs / "lenet_fashion", args.chromium)
 
 
