@@ -52,6 +52,7 @@ from training.results import Stopwatch, device_name
 from training.run_folder import RunFolder
 from training.threads import limit_threads
 from training.trainer_options import (
+    check_averages,
     check_epoch,
     check_trainer_options,
     check_watched,
@@ -196,6 +197,7 @@ class TrainingCLI(LightningCLI):
         listed = config["callbacks"] or []
         listed = listed if isinstance(listed, list) else [listed]
         check_watched(listed, self.model)
+        check_averages(listed)
         has_bar = any(isinstance(callback, ProgressBar) for callback in listed)
         if config["enable_progress_bar"] is not False and not has_bar:
             callbacks.append(EpochLines())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 
@@ -106,6 +107,24 @@ def check_watched(watching: Sequence[Callback], module: LightningModule) -> None
                 f"{type(callback).__name__} watches {watched}, and measured are "
                 f"{', '.join(MEASURED)}."
             )
+
+
+def check_averages(averaging: Sequence[Callback]) -> None:
+    """Makes sure that averages of weights can be kept where they are to be.
+
+    Raises:
+        UserError: If there is no such device.
+    """
+    for callback in averaging:
+        device = getattr(callback, "_device", None)
+        if isinstance(callback, callbacks.WeightAveraging) and device is not None:
+            try:
+                torch.zeros(1, device=device).item()
+            except (RuntimeError, AssertionError, NotImplementedError) as error:
+                raise UserError(
+                    f"{type(callback).__name__} cannot keep weights on the device {device}. "
+                    "Without device they stay where the network is."
+                ) from error
 
 
 def count_batches(trainer: Trainer, split: str, batches: int) -> int:

@@ -151,6 +151,14 @@ REFUSED = {
         ["--trainer.gradient_clip_val", "nan"],
         ["gradient_clip_val", "expected int or float"],
     ),
+    "an average on no device": (
+        callback("callbacks.EMAWeightAveraging", device="meta"),
+        ["EMAWeightAveraging", "device meta"],
+    ),
+    "Lightning's average on no device": (
+        callback("WeightAveraging", device="cuda:99"),
+        ["WeightAveraging", "device cuda:99"],
+    ),
     "a metric that nobody measures": (
         callback("EarlyStopping", monitor="nope"),
         ["EarlyStopping", "nope", "val/loss"],
