@@ -270,6 +270,18 @@ def test_a_config_out_of_a_pipe(train, tmp_path):
     assert (ended.status, ended.err) == (0, "")
 
 
+def out_of_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize(
+    "fill", [lambda: torch.empty(2**50), lambda: bytearray(2**60), out_of_memory]
+)
+def test_a_full_memory_gets_one_line(quickstart, monkeypatch, fill):
+    monkeypatch.setattr("train.train", lambda *args: fill())
+    assert_one_line(quickstart(), ["memory", "data.batch_size"])
+
+
 def test_a_module_in_the_current_folder_is_not_imported(quickstart, tmp_path, monkeypatch):
     monkeypatch.setattr("jsonargparse._stubs_resolver.stubs_resolver", None)  # as at the start
     (tmp_path / "json.py").write_text("from pathlib import Path\nPath('imported').touch()")

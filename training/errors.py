@@ -56,6 +56,12 @@ def one_line_errors() -> Iterator[None]:
         way_out = ". Free some space, and give the same command again"
         _print("error", f"{error}{way_out if error.errno in DISK_IS_FULL else ''}.")
         sys.exit(2)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_of_memory(error):
+            raise
+        way_out = "Smaller batches or images need less (data.batch_size, data.image_size)."
+        _print("error", f"the memory is full. {way_out}")
+        sys.exit(2)
     except KeyboardInterrupt as error:
         _print("stopped", str(error) or "before it was done.")
         sys.exit(130)
@@ -64,6 +70,12 @@ def one_line_errors() -> Iterator[None]:
 def warn(message: str) -> None:
     """Says in one line on stderr what the user should know, and goes on."""
     _print("warning", message)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether it is Python's, that of an accelerator, or of torch's on a CPU, which has no class."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate" in str(error)
 
 
 def _print(kind: str, message: str) -> None:
