@@ -73,7 +73,7 @@ def warn(message: str) -> None:
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether it is Python's, that of an accelerator, or of torch's on a CPU, which has no class."""
+    """Whether the memory is full: on a CPU, torch has no class of errors for that."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate" in str(error)
 
