@@ -13,8 +13,8 @@ train: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m docs.stage_tables --check
-	$(BIN)/python -m docs.results_table --check
+	$(BIN)/python -m tools.stage_tables --check
+	$(BIN)/python -m tools.results_table --check
 	# One thread for each of the two processes, or as many as the environment says.
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
 

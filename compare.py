@@ -6,9 +6,9 @@ from comparison.figures import write_figures
 from comparison.finished_runs import read_runs
 from comparison.recipes import group
 from comparison.tables import terminal_table, write_tables
-from training.console import console
-from training.errors import UserError, one_line_errors, printable, raising
-from training.scripts import OneLineParser, output_folder
+from terminal.console import console
+from terminal.errors import UserError, one_line_errors, printable, raising
+from terminal.scripts import OneLineParser, output_folder
 
 
 def main() -> None:

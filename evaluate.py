@@ -4,13 +4,13 @@ import json
 
 import torch
 
+from callbacks.pictures import draw_confusion_matrix, save_figure
 from inference.evaluation import answer_test_set, compute_metrics
 from inference.loading import load
-from training.atomic import write_atomically
-from training.console import print_facts, print_table
-from training.errors import one_line_errors
-from training.pictures import draw_confusion_matrix, save_figure
-from training.scripts import PICTURES, ScriptParser, best_device, output_file
+from terminal.atomic import write_atomically
+from terminal.console import print_facts, print_table
+from terminal.errors import one_line_errors
+from terminal.scripts import PICTURES, ScriptParser, best_device, output_file
 
 
 def main() -> None:

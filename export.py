@@ -4,10 +4,10 @@ from pathlib import Path
 
 from inference.loading import load
 from inference.onnx import CHECKED, export_onnx, measured
-from training.console import print_facts
-from training.errors import one_line_errors
+from terminal.console import print_facts
+from terminal.errors import one_line_errors
+from terminal.scripts import ScriptParser, output_file
 from training.results import commit
-from training.scripts import ScriptParser, output_file
 
 
 def main() -> None:

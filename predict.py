@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
+from callbacks.pictures import save_figure
 from inference.images import find_files
 from inference.loading import load
 from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, predict, write_csv
-from training.console import console
-from training.errors import UserError, one_line_errors, printable
-from training.pictures import save_figure
-from training.scripts import ScriptParser, best_device, output_folder
+from terminal.console import console
+from terminal.errors import UserError, one_line_errors, printable
+from terminal.scripts import ScriptParser, best_device, output_folder
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
 import shlex
 from pathlib import Path
 
-from training.console import console, print_facts
-from training.errors import UserError, one_line_errors
-from training.scripts import OneLineParser
+from terminal.console import console, print_facts
+from terminal.errors import UserError, one_line_errors
+from terminal.scripts import OneLineParser
 
 
 def main() -> None:
@@ -19,8 +19,8 @@ def main() -> None:
         parser.add_argument("--run_dir", type=Path, help="default: runs/sweep/<name of the space>")
         options, arguments = parser.parse_known_args()
         try:
-            from training.spaces import as_arguments, read_space
-            from training.sweeping import Sweep
+            from sweeping.spaces import as_arguments, read_space
+            from sweeping.study import Sweep
         except ModuleNotFoundError as error:
             raise UserError(f"{error.name} is missing: pip install -e '.[sweep]'.") from error
         folder = options.run_dir or Path("runs") / "sweep" / options.space.stem

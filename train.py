@@ -5,11 +5,11 @@ The same command with the same --run_dir goes on where a killed run has stopped.
 
 import torch
 
+from terminal.console import print_facts
+from terminal.errors import one_line_errors
+from terminal.run_folder import RunFolder
 from training.cli import TrainingCLI
-from training.console import print_facts
-from training.errors import one_line_errors
 from training.results import collect_results, write_results
-from training.run_folder import RunFolder
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.report import benchmark_parser, number, report, write_json
+from inference.inspection import count_macs
 from models import alexnet, densenet, googlenet, lenet, nin, resnet, vgg
-from training.inspection import count_macs
 
 OURS: dict[str, Callable[[], nn.Module]] = {
     "lenet": lenet.LeNet5,

@@ -17,8 +17,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from comparison.figure_labels import LINE, End, label_ends, label_points
 from comparison.recipes import Recipe
-from training.atomic import write_atomically
-from training.errors import printable
+from terminal.atomic import write_atomically
+from terminal.errors import printable
 
 WIDTH = 8  # inches: 800 pixels of a README at 100 an inch
 # Okabe and Ito's colours, which colour-blind people can tell apart; yellow is too pale for lines.

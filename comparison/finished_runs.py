@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from lit_modules.hyperparameters import is_plain
-from training.errors import UserError
+from terminal.errors import UserError
 from training.recipe import recipe
 
 SWEEP = "sweep.db"  # beside the trials of a sweep

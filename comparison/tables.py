@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from comparison.recipes import Recipe
-from training.atomic import write_atomically
-from training.errors import printable
+from terminal.atomic import write_atomically
+from terminal.errors import printable
 
 
 def terminal_table(recipes: Iterable[Recipe]) -> Table:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from datamodules import InMemoryDataModule
-from training.errors import UserError
+from terminal.errors import UserError
 
 Inversion = Literal["auto", "yes", "no"]
 INK = 0.4  # of the range between paper and strongest ink: what is stronger belongs to what is shown

@@ -15,9 +15,9 @@ from datamodules import InMemoryDataModule
 from inference.images import ImageError, Inversion, read_image
 from inference.logits import compute_logits
 from lit_modules import LitClassifier
-from training.atomic import write_atomically
-from training.console import console
-from training.errors import printable, warn
+from terminal.atomic import write_atomically
+from terminal.console import console
+from terminal.errors import printable, warn
 
 BATCH = 256  # files read at a time
 EXAMPLES = 10  # of the test set

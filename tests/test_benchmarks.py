@@ -55,7 +55,7 @@ def test_results_come_in_pieces(data_root, tmp_path):
     def run(minutes):
         return subprocess.run(
             [
-                *(sys.executable, "-m", "benchmarks.results", "--out", str(tmp_path)),
+                *(sys.executable, "-m", "tools.train_results", "--out", str(tmp_path)),
                 *("--minutes", minutes, "--seeds", "1", "--only", "resnet18_mnist"),
                 *("--data.root", data_root, "--data.image_size", "32", "--data.batch_size", "8"),
                 *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"),

@@ -20,12 +20,12 @@ import compare as compare_script
 from comparison.figures import time_that_compares
 from comparison.finished_runs import read_runs
 from comparison.recipes import group
+from terminal.errors import UserError
+from terminal.run_folder import RunFolder
 from tests.conftest import Finished
 from tests.running import ROOT, run
 from training.cli import hyperparameters
-from training.errors import UserError
 from training.recipe import recipe
-from training.run_folder import RunFolder
 
 PICTURES = ("accuracy_parameters.png", "accuracy_time.png", "learning_curves.png")
 RESULTS = {

@@ -15,8 +15,8 @@ from inference.logits import compute_logits
 from inference.onnx import export_onnx
 from lit_modules import LitClassifier, LitGoogLeNet
 from models import alexnet, densenet, googlenet, nin, resnet, vgg
+from terminal.errors import UserError
 from tests.conftest import assert_one_line
-from training.errors import UserError
 
 NETWORKS = {  # one of each family, at a size it takes that is not the dataset's own
     "AlexNet": (alexnet.AlexNet, 67),

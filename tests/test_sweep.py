@@ -245,7 +245,7 @@ def test_validation_need_not_come_after_each_epoch(sweep, tmp_path):
 
 def test_without_optuna_it_says_what_to_install(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "training.sweeping", raising=False)
+    monkeypatch.delitem(sys.modules, "sweeping.study", raising=False)
     ended = sweep(1)
     assert ended.status == 2
     assert ended.err == "error: optuna is missing: pip install -e '.[sweep]'.\n"

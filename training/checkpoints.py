@@ -16,9 +16,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from training.atomic import write_atomically
-from training.errors import UserError, warn
-from training.run_folder import RunFolder
+from terminal.atomic import write_atomically
+from terminal.errors import UserError, warn
+from terminal.run_folder import RunFolder
 
 # What torch.save wrote first before its files were archives: a pickled number.
 OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

@@ -16,18 +16,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from callbacks.averaging import NoUntrainedAverage
+from callbacks.dashboard import Dashboard
+from callbacks.divergence import StopWhenDiverged
+from callbacks.epoch_seed import EpochSeed
 from datamodules import InMemoryDataModule
-from lit_modules import LitClassifier, Schedules
-from lit_modules.hyperparameters import ask_no_other_python
-from training.arguments import check_files, check_texts, suggestion
-from training.carried_over import carried_over
-from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
-from training.console import EpochLines, silence_what_no_user_can_act_on
-from training.dashboard import Dashboard
-from training.divergence import StopWhenDiverged
-from training.duration import long_training
-from training.errors import UserError, raising, warn
-from training.inspection import (
+from inference.inspection import (
     check_network,
     check_precision,
     check_schedule,
@@ -35,6 +28,16 @@ from training.inspection import (
     count_parameters,
     count_trained,
 )
+from lit_modules import LitClassifier, Schedules
+from lit_modules.hyperparameters import ask_no_other_python
+from terminal.arguments import check_files, check_texts, suggestion
+from terminal.console import EpochLines, silence_what_no_user_can_act_on
+from terminal.errors import UserError, raising, warn
+from terminal.run_folder import RunFolder
+from terminal.threads import limit_threads
+from training.carried_over import carried_over
+from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
+from training.duration import long_training
 from training.loggers import RunCSV, RunTensorBoard
 from training.precision import usual_precision
 from training.processes import (
@@ -47,10 +50,7 @@ from training.processes import (
 )
 from training.profiling import Unprofiled
 from training.recipe import SEED, recipe
-from training.reproducibility import EpochSeed
 from training.results import Stopwatch, device_name
-from training.run_folder import RunFolder
-from training.threads import limit_threads
 from training.trainer_options import (
     check_averages,
     check_epoch,

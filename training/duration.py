@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from datamodules import InMemoryDataModule
-from training.inspection import count_macs
+from inference.inspection import count_macs
 
 LONG = 4 * 3600  # seconds
 FASTEST = 500e9  # arithmetic operations a second of a core; these networks reach a fifth to a half

@@ -7,9 +7,9 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from training.atomic import write_atomically
-from training.errors import warn
-from training.run_folder import RunFolder
+from terminal.atomic import write_atomically
+from terminal.errors import warn
+from terminal.run_folder import RunFolder
 
 
 class RunTensorBoard(TensorBoardLogger):

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
 
-from training.errors import UserError, raising
+from terminal.errors import UserError, raising
 
 DECISION = "TRAINING_DECISION"  # what the first process tells those that Lightning starts
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

@@ -18,10 +18,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from training.atomic import write_atomically
-from training.inspection import count_macs, count_parameters
-from training.run_folder import RunFolder
-from training.threads import usable_processors
+from inference.inspection import count_macs, count_parameters
+from terminal.atomic import write_atomically
+from terminal.run_folder import RunFolder
+from terminal.threads import usable_processors
 
 if TYPE_CHECKING:
     from training.cli import TrainingCLI

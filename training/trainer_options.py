@@ -9,7 +9,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 
-from training.errors import UserError
+from terminal.errors import UserError
 
 WHOLE_EPOCHS = (
     "would end an epoch half-way, and a run can only go on from the end of one. Set "

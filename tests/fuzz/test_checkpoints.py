@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import evaluate
 from inference.onnx import measured
 from lit_modules import LitClassifier
+from terminal.errors import UserError
 from tests.conftest import QUICKLY
 from tests.fuzz.running import run_watched
 from tests.fuzz.watching import contents, watched
-from training.errors import UserError
 
 EVIL = (
     "from pathlib import Path\nPath('executed').touch()\nclass Net: ...\ndef make(*a, **k): ...\n"

@@ -13,10 +13,10 @@ import torch
 from inference.loading import load
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
+from terminal.errors import UserError
 from tests.conftest import QUICKLY
 from tests.fuzz.watching import watched
 from training.checkpoints import read_checkpoint
-from training.errors import UserError
 
 
 class Payload:

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from inference.inspection import count_macs
 from models.googlenet import GoogLeNet, GoogLeNetOutput, Inception
-from training.inspection import count_macs
 
 
 def test_an_inception_block_has_a_true_5x5_and_joins_its_branches_in_order():

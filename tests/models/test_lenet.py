@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from inference.inspection import count_macs, count_parameters
 from models.lenet import LeNet5
-from training.inspection import count_macs, count_parameters
 
 
 def test_counts_are_those_of_the_paper():

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from inference.inspection import check_image_size, count_macs, count_parameters
+from terminal.errors import UserError
 from tests.models.networks import NETWORKS
-from training.errors import UserError
-from training.inspection import check_image_size, count_macs, count_parameters
 
 SIZES = {"lenet.LeNet5": 28}
 # Parameters with 1 channel and 10 classes, millions of MACs at 224, parameters with 3 channels and

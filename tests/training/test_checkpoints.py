@@ -3,9 +3,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from training.atomic import write_atomically
+from terminal.atomic import write_atomically
+from terminal.run_folder import RunFolder
 from training.checkpoints import BestAndLast
-from training.run_folder import RunFolder
 
 
 def keep(folder, epochs):

@@ -7,10 +7,10 @@ import subprocess
 import pytest
 import torch
 
+from terminal.atomic import UNFINISHED
 from tests.conftest import QUICKLY, QUICKSTART, assert_one_line
 from tests.running import TRAIN, run, train_quickly
 from tests.training.test_survival import assert_same_end
-from training.atomic import UNFINISHED
 
 # Led astray after its first epoch, which stays the best one.
 ASTRAY = (

@@ -8,12 +8,12 @@ import yaml
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import nn
 
+from inference.inspection import count_macs, count_parameters
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
 from tests.conftest import QUICKSTART, assert_one_line
 from tests.fuzz.watching import watched
 from tests.running import train_quickly
-from training.inspection import count_macs, count_parameters
 
 SCHEDULERS = "torch.optim.lr_scheduler"
 

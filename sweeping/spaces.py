@@ -14,7 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from training.errors import UserError
+from terminal.errors import UserError
 
 NOT_VARIED = ("config", "run_dir", "help", "print_config")
 

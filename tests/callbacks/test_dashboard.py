@@ -9,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.mistakes import ConfidentMistakes
+from callbacks.mistakes import ConfidentMistakes
 
 PICTURES = {
     *("train/augmented", "net/first_layer"),

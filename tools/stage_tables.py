@@ -1,7 +1,7 @@
 """Writes the tables of stages in docs/models/ from the code of the networks.
 
-    python -m docs.stage_tables            rewrites the pages
-    python -m docs.stage_tables --check    names the pages that are stale, exits with 1 if any is
+    python -m tools.stage_tables            rewrites the pages
+    python -m tools.stage_tables --check    names the pages that are stale, exits with 1 if any is
 
 A table stands between `<!-- stages: models.vgg.vgg16 -->` and `<!-- /stages -->`.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-PAGES = Path(__file__).parent / "models"
+PAGES = Path(__file__).parent.parent / "docs" / "models"
 TABLE = re.compile(r"(<!-- stages: ([\w.]+) -->\n).*?(<!-- /stages -->)", re.DOTALL)
 IMAGE_SIZES = {"models.lenet.LeNet5": 28}  # 224 else
 # What belongs to the layer before it: its row has their parameters.
@@ -117,5 +117,5 @@ if __name__ == "__main__":
     check = sys.argv[1:] == ["--check"]
     pages = stale_pages(rewrite=not check)
     for page in pages:
-        print(f"{page}: {'stale, run python -m docs.stage_tables' if check else 'rewritten'}")
+        print(f"{page}: {'stale, run python -m tools.stage_tables' if check else 'rewritten'}")
     sys.exit(1 if check and pages else 0)

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 import torch
 
-from training.errors import UserError
-from training.threads import limit_threads
+from terminal.errors import UserError
+from terminal.threads import limit_threads
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
 

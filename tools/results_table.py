@@ -1,7 +1,7 @@
 """Writes the tables of results, in the README and in docs/results.md, from what is in `results/`.
 
-    python -m docs.results_table            rewrites them
-    python -m docs.results_table --check    exits with 1 if they are stale
+    python -m tools.results_table            rewrites them
+    python -m tools.results_table --check    exits with 1 if they are stale
 
 They stand between `<!-- results -->` and `<!-- /results -->`. The README has the recipes for a
 processor that have been run; the page has what is left, and the recipes for a GPU.
@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 import yaml
 
-from benchmarks.results import EPOCHS_ON_MNIST, plan
 from comparison.finished_runs import read_runs
 from comparison.recipes import group
 from comparison.tables import devices, duration, percent, three_digits
-from training.inspection import count_macs, count_parameters
+from inference.inspection import count_macs, count_parameters
+from tools.train_results import EPOCHS_ON_MNIST, plan
 
 ROOT = Path(__file__).parent.parent
 README, OTHERS = "README.md", "docs/results.md"
@@ -112,5 +112,5 @@ if __name__ == "__main__":
     for page in (README, OTHERS):
         if (now := current(page)) != (ROOT / page).read_text():
             if sys.argv[1:] == ["--check"]:
-                sys.exit(f"{page} is stale: python -m docs.results_table")
+                sys.exit(f"{page} is stale: python -m tools.results_table")
             (ROOT / page).write_text(now)

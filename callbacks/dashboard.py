@@ -13,15 +13,15 @@ from torch.utils.tensorboard.summary import hparams
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassPrecisionRecallCurve
 from torchvision.utils import make_grid
 
-from training.errors import warn
-from training.mistakes import ConfidentMistakes
-from training.pictures import (
+from callbacks.mistakes import ConfidentMistakes
+from callbacks.pictures import (
     draw_class_accuracies,
     draw_confusion_matrix,
     draw_mistakes,
     first_filters,
     visible,
 )
+from terminal.errors import warn
 from training.results import Stopwatch, peak_memory_bytes
 
 SHOWN = 32  # images of a batch, mistakes

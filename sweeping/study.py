@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from datamodules import DatasetError
+from sweeping.spaces import as_arguments, points_to_check
+from terminal.errors import UserError, warn
 from training.cli import TrainingCLI
-from training.errors import UserError, warn
-from training.spaces import as_arguments, points_to_check
 
 OUTCOMES = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)

@@ -7,7 +7,7 @@ from datamodules import Digits
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
 
-sweeping = pytest.importorskip("training.sweeping")
+sweeping = pytest.importorskip("sweeping.study")
 
 
 class Trial:

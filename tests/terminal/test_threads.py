@@ -8,11 +8,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from terminal import threads
+from terminal.scripts import ScriptParser
+from terminal.threads import limit_threads, usable_processors
 from tests.conftest import QUICKSTART
 from tests.running import TRAIN, run
-from training import threads
-from training.scripts import ScriptParser
-from training.threads import limit_threads, usable_processors
 
 
 @pytest.fixture

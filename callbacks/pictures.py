@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
+from callbacks.mistakes import Mistakes
 from datamodules import InMemoryDataModule
-from training.atomic import write_atomically
-from training.mistakes import Mistakes
+from terminal.atomic import write_atomically
 
 FILTER_PIXELS = 48
 

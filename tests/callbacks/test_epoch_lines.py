@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 from datamodules import Digits
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
-from training.console import EpochLines
+from terminal.console import EpochLines
 
 
 def test_an_epoch_without_validation_leaves_its_columns_empty(quickstart):

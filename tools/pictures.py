@@ -1,6 +1,6 @@
 """Makes the pictures of the README out of finished runs.
 
-    python -m docs.pictures --runs runs [--root data] [--chromium chromium]
+    python -m tools.pictures --runs runs [--root data] [--chromium chromium]
 
 `runs` holds `lenet_fashion/1`, of which the tour's are made; those that compare are made of
 `results`. They go to `docs/images`.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
 PAGES = {"custom_scalars": "dashboard_curves.png", "images": "dashboard_images.png"}
 
 

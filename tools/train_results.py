@@ -1,6 +1,6 @@
 """Trains what the results table is made of, as much as fits into some time.
 
-    python -m benchmarks.results [--minutes 25] [--seeds 3] [--only lenet nin] [--KEY VALUE ...]
+    python -m tools.train_results [--minutes 25] [--seeds 3] [--only lenet nin] [--KEY VALUE ...]
 
 One seed of everything comes before the second of anything. What is finished is skipped, what was
 stopped goes on; so the command can be given again and again until there is nothing left to do.

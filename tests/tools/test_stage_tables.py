@@ -2,9 +2,9 @@ import shutil
 
 import pytest
 
-from docs.stage_tables import PAGES, TABLE, stale_pages, table
 from tests.models.networks import NETWORKS
 from tests.models.test_networks import COUNTS
+from tools.stage_tables import PAGES, TABLE, stale_pages, table
 
 
 def test_pages_are_up_to_date():

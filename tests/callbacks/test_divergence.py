@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from training.divergence import StopWhenDiverged
-from training.errors import UserError
-from training.run_folder import RunFolder
+from callbacks.divergence import StopWhenDiverged
+from terminal.errors import UserError
+from terminal.run_folder import RunFolder
 
 STEP_LR = (
     *("--model.schedule", "torch.optim.lr_scheduler.StepLR"),

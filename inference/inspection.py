@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
-from training.errors import UserError, raising, warn
+from terminal.errors import UserError, raising, warn
 
 LARGEST_PROBED = 256  # pixels
 

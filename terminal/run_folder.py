@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from training.atomic import remove_leftovers, write_atomically
-from training.errors import UserError
+from terminal.atomic import remove_leftovers, write_atomically
+from terminal.errors import UserError
 from training.recipe import SEED, recipe
 
 

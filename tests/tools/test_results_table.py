@@ -5,9 +5,9 @@ import re
 import shutil
 import statistics
 
-from benchmarks.results import plan
-from docs.results_table import OTHERS, README, page_of, tables
 from tests.running import ROOT
+from tools.results_table import OTHERS, README, page_of, tables
+from tools.train_results import plan
 
 
 def rows_of(page, results):

@@ -4,8 +4,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from training.errors import UserError
-from training.run_folder import RunFolder
+from terminal.errors import UserError
+from terminal.run_folder import RunFolder
 
 
 class StopWhenDiverged(Callback):

@@ -1,0 +1,1 @@
+"""A study of runs, which chooses values on the validation set."""
