@@ -15,6 +15,7 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tools.stage_tables --check
 	$(BIN)/python -m tools.results_table --check
+	$(BIN)/python -m tools.rooms --check
 	# One thread for each of the two processes, or as many as the environment says.
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
 

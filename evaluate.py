@@ -9,19 +9,18 @@ from inference.evaluation import answer_test_set, compute_metrics
 from inference.loading import load
 from terminal.atomic import write_atomically
 from terminal.console import print_facts, print_table
+from terminal.devices import best_device
 from terminal.errors import one_line_errors
-from terminal.scripts import PICTURES, ScriptParser, best_device, output_file
+from terminal.scripts import PICTURES, ScriptParser, output_file
 
 
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser("Measures a network on its test set, exactly, on one device.")
         parser.add_argument("--data", metavar="NAME", help="another dataset, such as FashionMNIST")
+        parser.add_argument("--json", type=output_file(".json"), help="path of the figures")
         parser.add_argument(
-            "--json", type=output_file(".json"), help="file to write the figures to"
-        )
-        parser.add_argument(
-            "--figure", type=output_file(*PICTURES), help="file to draw the confusion in"
+            "--figure", type=output_file(*PICTURES), help="path of the confusion-matrix plot"
         )
         options = parser.parse_args()
         classifier, data = load(
@@ -36,7 +35,7 @@ def main() -> None:
                 "net": f"{type(classifier.net).__name__}, {options.checkpoint}",
                 "data": f"{data.name}, {metrics['images']:,} test images",
                 "loss": f"{metrics['loss']:.4f}",
-                "accuracy": f"{metrics['accuracy']:.2%}, among the first two "
+                "accuracy": f"{metrics['accuracy']:.2%}, top-2 accuracy "
                 f"{metrics['top_2_accuracy']:.2%}",
                 "calibration": f"{metrics['calibration_error']:.2%} expected error",
             }

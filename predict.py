@@ -8,8 +8,9 @@ from inference.images import find_files
 from inference.loading import load
 from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, predict, write_csv
 from terminal.console import console
+from terminal.devices import best_device
 from terminal.errors import UserError, one_line_errors, printable
-from terminal.scripts import ScriptParser, best_device, output_folder
+from terminal.scripts import ScriptParser, output_folder
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from torchvision import datasets, transforms
 from benchmarks.report import benchmark_parser, report, write_json
 from datamodules import FashionMNIST
 from datamodules.augmentation import RandomCrop
-from terminal.threads import usable_processors
+from terminal.devices import usable_processors
 
 BATCH = 128
 CASES = {  # image size, whether cropped and mirrored, busy cores, images to time: ours, the peer's

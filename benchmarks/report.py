@@ -11,7 +11,7 @@ from typing import Any
 import lightning
 import torch
 
-from terminal.threads import limit_threads, usable_processors
+from terminal.devices import limit_threads, usable_processors
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:

@@ -21,8 +21,9 @@ from callbacks.pictures import (
     first_filters,
     visible,
 )
+from callbacks.stopwatch import Stopwatch
+from terminal.devices import peak_memory_bytes
 from terminal.errors import warn
-from training.results import Stopwatch, peak_memory_bytes
 
 SHOWN = 32  # images of a batch, mistakes
 THRESHOLDS = 101  # of a precision-recall curve

@@ -18,13 +18,14 @@ from filelock import FileLock
 from torch import Tensor
 
 from datamodules.batches import Split
+from terminal.errors import UserError
 
 TIMEOUT = 20  # seconds without an answer from a mirror
 PATIENCE = 600  # seconds for a whole file
 LARGEST = 50_000_000  # bytes; the images of a training set are 47 million
 
 
-class DatasetError(RuntimeError):
+class DatasetError(UserError, RuntimeError):
     """A file of a dataset cannot be had."""
 
 

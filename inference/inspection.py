@@ -1,19 +1,15 @@
 """What a network costs, and whether it takes the images it is going to get."""
 
 import copy
-import warnings
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
-from terminal.errors import UserError, raising, warn
+from terminal.errors import UserError
 
 LARGEST_PROBED = 256  # pixels
 
@@ -34,23 +30,6 @@ def count_macs(net: nn.Module, channels: int, image_size: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.empty(1, channels, image_size, image_size, device="meta"))
     return counter.get_total_flops() // 2
-
-
-def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
-    """Makes sure, without any arithmetic, that a network can be trained on these images.
-
-    Raises:
-        UserError: If it cannot, with what has to change.
-    """
-    if not count_trained(module.net):
-        raise UserError(
-            f"all parameters of {type(module.net).__name__} are frozen: there is nothing to train."
-        )
-    output = check_outputs(module, data)
-    # A loss of the user's own can have weights, on the CPU.
-    zeros = apply_to_collection(output, Tensor, lambda part: torch.zeros(part.shape))
-    with raising(TypeError):
-        module.loss(zeros, torch.zeros(2, dtype=torch.long))
 
 
 def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
@@ -80,83 +59,6 @@ def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
             "classes."
         )
     return output
-
-
-def check_precision(module: LitClassifier, precision: str | int, accelerator: str) -> None:
-    """Makes sure that 16 bits are there, and do not make the optimizer divide by 0.
-
-    That would look as if the training had diverged.
-
-    Args:
-        module: What is trained.
-        precision: The Trainer's.
-        accelerator: The Trainer's.
-
-    Raises:
-        UserError: If not, with what to set instead.
-    """
-    is_on_processor = accelerator == "cpu" or not torch.accelerator.is_available()
-    if str(precision) in ("16", "16-mixed") and is_on_processor:
-        raise UserError(f"trainer.precision {precision} needs a GPU. Set bf16-mixed or 32-true.")
-    eps = module.build_optimizer().defaults.get("eps")
-    is_zero = isinstance(eps, float) and not torch.tensor(eps, dtype=torch.float16)
-    if precision == "16-true" and is_zero:
-        raise UserError(
-            f"model.optimizer.eps {eps} is 0 in the numbers of trainer.precision 16-true. Set "
-            "--model.optimizer.eps 1e-4, or --trainer.precision bf16-true."
-        )
-
-
-def check_schedule(
-    module: LitClassifier, trainer: Trainer, batches: int, is_validated: bool
-) -> None:
-    """Makes a step of the optimizer and of the schedule, before anything is written.
-
-    Warns where a schedule ends before or after the training.
-
-    Args:
-        module: What is trained.
-        trainer: The Trainer.
-        batches: Training batches of an epoch.
-        is_validated: Whether there are validation batches.
-
-    Raises:
-        UserError: If the optimizer cannot train this network, or there is no such schedule for a
-            training of this length.
-    """
-    _try_optimizer(module)
-    if module.schedule is None:
-        return
-    epochs = trainer.max_epochs
-    steps = -(-batches // trainer.accumulate_grad_batches) * epochs
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        warnings.filterwarnings("ignore", "Detected call of")  # a step of the schedule alone
-        try:
-            scheduler = module.build_scheduler(module.build_optimizer(), steps, epochs)
-            if not isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step()  # some values are only found out here
-        except (ValueError, TypeError, ZeroDivisionError) as error:
-            raise UserError(
-                f"model.schedule: {error}. The training has {steps} steps in {epochs} epochs."
-            ) from error
-    if isinstance(scheduler, ReduceLROnPlateau) and not is_validated:
-        raise UserError(
-            "model.schedule: ReduceLROnPlateau watches the validation, and "
-            "trainer.limit_val_batches 0 leaves none."
-        )
-    for warning in caught:
-        warn(str(warning.message))
-
-
-def _try_optimizer(module: LitClassifier) -> None:
-    """Makes a step with parameters of a single value, of as many dimensions as the network's."""
-    ranks = sorted({p.ndim for p in module.net.parameters() if p.requires_grad})
-    parameters = [nn.Parameter(torch.zeros([1] * rank)) for rank in ranks]
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    with raising(ValueError, TypeError, RuntimeError):
-        module.optimizer_of(parameters).step()
 
 
 def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:

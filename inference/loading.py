@@ -11,9 +11,9 @@ import datamodules
 from datamodules import InMemoryDataModule
 from inference.inspection import check_outputs
 from lit_modules import LitClassifier
+from lit_modules.checkpoints import read_checkpoint
 from lit_modules.hyperparameters import UntrustedError, check_hyperparameters
 from terminal.errors import UserError, raising
-from training.checkpoints import read_checkpoint
 
 CANNOT_BE_BUILT = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError, ArgumentError),

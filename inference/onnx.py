@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from datamodules import InMemoryDataModule
 from inference.logits import compute_logits
 from lit_modules import LitClassifier
+from lit_modules.checkpoints import read_checkpoint
 from terminal.atomic import write_atomically
 from terminal.errors import UserError
-from training.checkpoints import read_checkpoint
 
 CHECKED = 256  # test images
 TOLERANCE = 1e-4  # largest difference in a probability

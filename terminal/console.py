@@ -1,28 +1,19 @@
 """What a user sees: a header, a line an epoch, a progress bar and the result."""
 
 import logging
-import time
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from terminal.errors import printable
-from training.checkpoints import score_of
-
-REFRESH = 0.1  # seconds
-COLUMNS = {"train/loss": "11.4f", "train/acc": "9.2%", "val/loss": "11.4f", "val/acc": "9.2%"}
 
 console = Console(highlight=False)
 
 
-def silence_what_no_user_can_act_on() -> None:
+def filter_known_warnings() -> None:
     """Leaves out tips, advertisements and warnings about what this project has decided."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -53,87 +44,3 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(escape, map(printable, row)))
     console.print(table)
-
-
-class EpochLines(ProgressBar):
-    """A bar for the running epoch on a terminal, and a line for each epoch everywhere."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bar: Progress | None = None
-        self._enabled = True
-        self._epoch_start = self._drawn = 0.0
-        self._best: list[float] | None = None  # as `BestAndLast` compares them
-
-    def disable(self) -> None:  # Lightning calls it on all processes but the first
-        self._enabled = False
-
-    def enable(self) -> None:
-        self._enabled = True
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._enabled:
-            return
-        console.print(
-            f"{'epoch':>7}{'train loss':>15}{'acc':>9}{'val loss':>11}{'acc':>9}{'seconds':>9}"
-        )
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                auto_refresh=False,  # no thread beside the training
-                transient=True,
-                expand=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("")
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_start = time.perf_counter()
-        if self._bar:
-            title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self._bar.reset(self._task, total=trainer.num_training_batches, description=title)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self._bar and time.perf_counter() - self._drawn > REFRESH:
-            self._bar.update(self._task, completed=batch_idx + 1, refresh=True)
-            self._drawn = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._enabled:
-            return
-        metrics = trainer.callback_metrics
-        figures = f"{trainer.current_epoch + 1:>5}/{trainer.max_epochs:<5}"
-        for name, layout in COLUMNS.items():
-            figure = f"{metrics[name]:{layout}}" if name in metrics else ""
-            figures += f"{figure:>{len(f'{0:{layout}}')}}"
-        figures += f"{time.perf_counter() - self._epoch_start:>9.1f}"
-        score = score_of(metrics)
-        if score is not None and (self._best is None or score > self._best):
-            self._best = score
-            figures += "  [green]best[/green]"
-        console.print(figures)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stop()
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        self._stop()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = state_dict["best"]
-
-    def _stop(self) -> None:
-        if self._bar:
-            self._bar.stop()
-            self._bar = None

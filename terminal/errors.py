@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datamodules import DatasetError
-
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # The parts of a jsonargparse message.
@@ -46,7 +44,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, DatasetError) as error:
+    except UserError as error:
         _print("error", str(error))
         sys.exit(2)
     except BrokenPipeError:  # whoever reads what is printed has seen enough

@@ -4,12 +4,10 @@ import json
 import os
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
 
 from terminal.atomic import remove_leftovers, write_atomically
 from terminal.errors import UserError
-from training.recipe import SEED, recipe
 
 
 class RunFolder:
@@ -96,29 +94,6 @@ class RunFolder:
             ) from error
         except OSError as error:
             raise _cannot_write(error) from error
-
-    def check_recipe(self, config: str) -> None:
-        """Makes sure that a run goes on with what it was started with.
-
-        How it is trained may change: devices, logging, where the datasets are.
-
-        Raises:
-            UserError: If the recipe in `config.yaml` is another, with the first key that differs.
-        """
-        try:
-            before, now = (
-                {SEED: parsed.get(SEED)} | recipe(parsed)
-                for parsed in map(yaml.safe_load, (self.config.read_text(), config))
-            )
-        except (OSError, ValueError, AttributeError, yaml.YAMLError):
-            return  # nothing to compare with: the checkpoint's network was compared
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                name = key.replace("init_args.", "").replace(".class_path", "")
-                raise UserError(
-                    f"the run in {self.path} was started with {name} {before.get(key)}, not "
-                    f"{now.get(key)}. Give the values it was started with, or another --run_dir."
-                )
 
     def write_config(self, config: str) -> None:
         """Writes `config.yaml`.

@@ -7,10 +7,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
+from terminal.devices import limit_threads
 from terminal.errors import UserError
-from terminal.threads import limit_threads
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
@@ -78,8 +76,3 @@ def output_folder(text: str) -> Path:
     if path.exists() and not path.is_dir():
         raise ArgumentTypeError(f"{path} is no folder")
     return path
-
-
-def best_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

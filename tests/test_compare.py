@@ -25,7 +25,7 @@ from terminal.run_folder import RunFolder
 from tests.conftest import Finished
 from tests.running import ROOT, run
 from training.cli import hyperparameters
-from training.recipe import recipe
+from training.recipe import check_recipe, recipe
 
 PICTURES = ("accuracy_parameters.png", "accuracy_time.png", "learning_curves.png")
 RESULTS = {
@@ -296,16 +296,16 @@ def test_comparing_going_on_and_hparams_agree_on_what_a_recipe_is(tmp_path, key,
     started = RunFolder(str(tmp_path / "1"), "lenet")
     if is_another:
         with pytest.raises(UserError, match="was started with"):
-            started.check_recipe(yaml.safe_dump(after))
+            check_recipe(started, yaml.safe_dump(after))
     else:
-        started.check_recipe(yaml.safe_dump(after))
+        check_recipe(started, yaml.safe_dump(after))
 
 
 def test_another_seed_is_the_same_recipe_and_another_run(tmp_path):
     before, after = yaml.safe_load(CONFIG), changed("seed_everything", 2)
     (tmp_path / "config.yaml").write_text(CONFIG)
     with pytest.raises(UserError, match="seed_everything 1, not 2"):
-        RunFolder(str(tmp_path), "lenet").check_recipe(yaml.safe_dump(after))
+        check_recipe(RunFolder(str(tmp_path), "lenet"), yaml.safe_dump(after))
     assert set(hyperparameters(before).items()) ^ set(hyperparameters(after).items()) == {
         ("seed_everything", 1),
         ("seed_everything", 2),

@@ -16,32 +16,29 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from callbacks.averaging import NoUntrainedAverage
+from callbacks.best_and_last import BestAndLast
 from callbacks.dashboard import Dashboard
 from callbacks.divergence import StopWhenDiverged
+from callbacks.epoch_lines import EpochLines
 from callbacks.epoch_seed import EpochSeed
+from callbacks.signals import CrashOnly
+from callbacks.stopwatch import Stopwatch
 from datamodules import InMemoryDataModule
-from inference.inspection import (
-    check_network,
-    check_precision,
-    check_schedule,
-    count_macs,
-    count_parameters,
-    count_trained,
-)
+from inference.inspection import count_macs, count_parameters, count_trained
 from lit_modules import LitClassifier, Schedules
 from lit_modules.hyperparameters import ask_no_other_python
 from terminal.arguments import check_files, check_texts, suggestion
-from terminal.console import EpochLines, silence_what_no_user_can_act_on
+from terminal.console import filter_known_warnings
+from terminal.devices import device_name, limit_threads
 from terminal.errors import UserError, raising, warn
 from terminal.run_folder import RunFolder
-from terminal.threads import limit_threads
 from training.carried_over import carried_over
-from training.checkpoints import AtomicCheckpointIO, BestAndLast, find_checkpoint
+from training.checkpoints import AtomicCheckpointIO, find_checkpoint
 from training.duration import long_training
 from training.loggers import RunCSV, RunTensorBoard
+from training.network_checks import check_network, check_precision, check_schedule
 from training.precision import usual_precision
 from training.processes import (
-    CrashOnly,
     check_processes,
     die_with_the_launcher,
     disconnect,
@@ -49,8 +46,7 @@ from training.processes import (
     processes_that_share_processors,
 )
 from training.profiling import Unprofiled
-from training.recipe import SEED, recipe
-from training.results import Stopwatch, device_name
+from training.recipe import SEED, check_recipe, recipe
 from training.trainer_options import (
     check_averages,
     check_epoch,
@@ -81,7 +77,7 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, args: list[str] | None = None) -> None:
         die_with_the_launcher()
-        silence_what_no_user_can_act_on()
+        filter_known_warnings()
         ask_no_other_python()
         super().__init__(
             LitClassifier,
@@ -248,7 +244,7 @@ class TrainingCLI(LightningCLI):
                     checkpoint, epochs, step = find_checkpoint(self.run, self.model)
                 is_finished = self.run.is_finished()  # another process may just have done it
                 if is_finished or checkpoint:
-                    self.run.check_recipe(self.config_text)
+                    check_recipe(self.run, self.config_text)
                 if not is_finished:
                     if self.run.results.exists():
                         warn(f"{self.run.results} is damaged: it is written again.")

@@ -2,20 +2,18 @@
 
 import json
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch.distributed as dist
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
 
 from terminal.errors import UserError, raising
 
 DECISION = "TRAINING_DECISION"  # what the first process tells those that Lightning starts
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def check_processes(trainer: Trainer, batch_size: int, run_dir_is_named: bool) -> None:
@@ -103,35 +101,6 @@ def disconnect() -> None:
     """Parts the processes; one whose interpreter ends while they are connected can abort."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
-
-
-class CrashOnly(Callback):
-    """Lets a signal end the process at once, as SIGKILL would: the run goes on from its checkpoint.
-
-    Lightning's handlers finish the step first. Over several processes they wait for each other and
-    hang if one is gone; with one they end a killed run with status 0; on SLURM they save in the
-    middle of an epoch. And to agree on a signal the processes would wait for each other, and for
-    the GPU, in every step.
-    """
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _restore_signals()
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _restore_signals()
-
-
-def _restore_signals() -> None:
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _environment(trainer: Trainer) -> ClusterEnvironment:

@@ -4,7 +4,11 @@ from functools import cache
 from pydoc import ErrorDuringImport, locate
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser
+
+from terminal.errors import UserError
+from terminal.run_folder import RunFolder
 
 SEED = "seed_everything"
 # How, where and how visibly it is trained. Everything else counts, options of Lightning's that
@@ -80,6 +84,34 @@ def recipe(config: dict[str, Any]) -> dict[str, Any]:
 
     walk("", config)
     return found
+
+
+def check_recipe(run: RunFolder, config: str) -> None:
+    """Makes sure that a run goes on with the recipe it was started with.
+
+    How it is trained may change: devices, logging, where the datasets are.
+
+    Args:
+        run: The folder of the run.
+        config: The config that it is to go on with, in YAML.
+
+    Raises:
+        UserError: If the recipe in its `config.yaml` is another, with the first key that differs.
+    """
+    try:
+        before, now = (
+            {SEED: parsed.get(SEED)} | recipe(parsed)
+            for parsed in map(yaml.safe_load, (run.config.read_text(), config))
+        )
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return  # nothing to compare with: the checkpoint's network was compared
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            name = key.replace("init_args.", "").replace(".class_path", "")
+            raise UserError(
+                f"the run in {run.path} was started with {name} {before.get(key)}, not "
+                f"{now.get(key)}. Give the values it was started with, or another --run_dir."
+            )
 
 
 @cache

@@ -3,10 +3,10 @@
 import torch
 from lightning.pytorch import Trainer
 
+from callbacks.epoch_lines import EpochLines
 from datamodules import Digits
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
-from terminal.console import EpochLines
 
 
 def test_an_epoch_without_validation_leaves_its_columns_empty(quickstart):

@@ -6,12 +6,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from callbacks.stopwatch import Stopwatch
 from datamodules import Digits
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
 from tests.conftest import QUICKSTART
-from training import results
-from training.results import Stopwatch
 
 
 class Clock:
@@ -51,7 +50,7 @@ def stopwatch(monkeypatch):
 
     def train(*callbacks, **options):
         clock, stopwatch = Clock(), Stopwatch()
-        monkeypatch.setattr(results, "time", clock)
+        monkeypatch.setattr("callbacks.stopwatch.time", clock)
         Trainer(
             accelerator="cpu",
             callbacks=[Passing(clock), stopwatch, *callbacks],

@@ -12,11 +12,11 @@ import torch
 
 from inference.loading import load
 from lit_modules import LitClassifier
+from lit_modules.checkpoints import read_checkpoint
 from models.lenet import LeNet5
 from terminal.errors import UserError
 from tests.conftest import QUICKLY
 from tests.fuzz.watching import watched
-from training.checkpoints import read_checkpoint
 
 
 class Payload:

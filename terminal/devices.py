@@ -1,6 +1,9 @@
-"""As many threads as there are processors for them."""
+"""The processor or GPU that a script runs on: its name, its threads, its memory."""
 
 import os
+import platform
+import resource
+import sys
 
 import joblib
 import torch
@@ -28,3 +31,22 @@ def limit_threads(processes: int = 1) -> None:
     torch.set_num_threads(threads)
     # For the processes that Lightning starts, and for Lightning, which would set its own number.
     os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def best_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {usable_processors()} cores)"
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory the run has had: of the GPU, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

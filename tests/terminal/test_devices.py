@@ -8,9 +8,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from terminal import threads
+from terminal import devices
+from terminal.devices import limit_threads, usable_processors
 from terminal.scripts import ScriptParser
-from terminal.threads import limit_threads, usable_processors
 from tests.conftest import QUICKSTART
 from tests.running import TRAIN, run
 
@@ -18,7 +18,7 @@ from tests.running import TRAIN, run
 @pytest.fixture
 def eight_threads(monkeypatch):
     """Torch as it starts on a host with eight cores, with nothing set by the user."""
-    for name in threads.SET_BY_THE_USER:
+    for name in devices.SET_BY_THE_USER:
         monkeypatch.delenv(name, raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(8)
@@ -34,22 +34,22 @@ def eight_threads(monkeypatch):
 def test_no_more_threads_than_processors(
     eight_threads, monkeypatch, processors, processes, expected
 ):
-    monkeypatch.setattr(threads, "usable_processors", lambda: processors)
+    monkeypatch.setattr(devices, "usable_processors", lambda: processors)
     limit_threads(processes)
     assert torch.get_num_threads() == expected
     assert os.environ["OMP_NUM_THREADS"] == str(expected)
 
 
-@pytest.mark.parametrize("name", threads.SET_BY_THE_USER)
+@pytest.mark.parametrize("name", devices.SET_BY_THE_USER)
 def test_what_the_user_has_set_stays(eight_threads, monkeypatch, name):
     monkeypatch.setenv(name, "8")
-    monkeypatch.setattr(threads, "usable_processors", lambda: 2)
+    monkeypatch.setattr(devices, "usable_processors", lambda: 2)
     limit_threads()
     assert torch.get_num_threads() == 8
 
 
 def test_scripts_that_read_a_checkpoint_limit_their_threads(eight_threads, monkeypatch):
-    monkeypatch.setattr(threads, "usable_processors", lambda: 2)
+    monkeypatch.setattr(devices, "usable_processors", lambda: 2)
     ScriptParser("Reads a checkpoint.")
     assert torch.get_num_threads() == 2
 

@@ -3,9 +3,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from callbacks.best_and_last import BestAndLast
 from terminal.atomic import write_atomically
 from terminal.run_folder import RunFolder
-from training.checkpoints import BestAndLast
 
 
 def keep(folder, epochs):

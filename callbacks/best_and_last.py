@@ -1,0 +1,64 @@
+"""Which checkpoints a run keeps."""
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from terminal.atomic import write_atomically
+from terminal.run_folder import RunFolder
+
+
+def score_of(metrics: Mapping[str, Tensor]) -> list[float] | None:
+    """What is best: the highest val/acc, then the lowest val/loss; None without a validation."""
+    if "val/acc" not in metrics:
+        return None
+    return [metrics["val/acc"].item(), -metrics["val/loss"].item()]
+
+
+class BestAndLast(Checkpoint):
+    """Keeps `best.ckpt`, the highest val/acc (ties: lowest val/loss), and `last.ckpt`.
+
+    Both are written at the end of an epoch, when validation and schedules have run. Lightning's
+    `ModelCheckpoint` knows one metric, and its `save_last` waits for a new best.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.best_score: list[float] | None = None
+        self.best_epoch = -1
+        self._stopped_early = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self._stopped_early
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # what comes before the checkpoint is not lost if the run goes on from it
+        self._stopped_early = trainer.should_stop
+        score = score_of(trainer.callback_metrics)
+        is_best = self.best_score is None or (score is not None and score > self.best_score)
+        if not is_best:
+            trainer.save_checkpoint(self.run.last)
+            return
+        self.best_score, self.best_epoch = score, trainer.current_epoch
+        # The best first: a run that is killed in between does this epoch again, with the same end.
+        trainer.save_checkpoint(self.run.best)
+        if trainer.is_global_zero:
+            # Not a link: damage to the one must not be damage to the other.
+            write_atomically(self.run.last, lambda beside: shutil.copyfile(self.run.best, beside))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "stopped_early": self._stopped_early,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score = state_dict["best_score"]
+        self.best_epoch = state_dict["best_epoch"]
+        self._stopped_early = state_dict["stopped_early"]

@@ -1,0 +1,37 @@
+"""A signal ends a training as SIGKILL would."""
+
+import signal
+import threading
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class CrashOnly(Callback):
+    """Lets a signal end the process at once, as SIGKILL would: the run goes on from its checkpoint.
+
+    Lightning's handlers finish the step first. Over several processes they wait for each other and
+    hang if one is gone; with one they end a killed run with status 0; on SLURM they save in the
+    middle of an epoch. And to agree on a signal the processes would wait for each other, and for
+    the GPU, in every step.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _restore_signals()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _restore_signals()
+
+
+def _restore_signals() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,97 @@
+"""Reading a checkpoint that may be anybody's: plain data, every byte verified."""
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+from torch import Tensor
+
+from terminal.errors import UserError
+
+# What torch.save wrote first before its files were archives: a pickled number.
+OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+class DamagedCheckpoint(UserError):
+    """A file that is not whole, or no checkpoint at all."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint's plain data onto the CPU, tensors as they are asked for.
+
+    Every byte is compared with its checksum, which `torch.load` does not do. Nothing that is in the
+    file is executed.
+
+    Raises:
+        UserError: If there is no checkpoint at `path`, or one that holds more than plain data.
+        DamagedCheckpoint: If it is not whole.
+    """
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder: name a checkpoint, such as {path}/checkpoints/best.ckpt."
+        )
+    if not path.exists():
+        raise UserError(f"there is no checkpoint {path}.")
+    if not path.is_file():
+        raise UserError(f"{path} is no file.")  # a pipe would be waited for
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(OLD_MAGIC))
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint: {error}.") from error
+    if start == OLD_MAGIC:
+        raise UserError(
+            f"{path} is of a torch before 1.6: in Python, read it by torch.load(path, "
+            "weights_only=True), and write it anew by torch.save."
+        )
+    try:
+        with ZipFile(path) as archive:
+            # torch compresses nothing: what is compressed here may be as large as it likes.
+            if any(part.compress_type for part in archive.infolist()) or archive.testzip():
+                raise BadZipFile
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about what it checks
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} holds more than plain data{_code_in(path)}. It is refused, and nothing in it "
+            "was executed."
+        ) from error
+    except Exception as error:  # whatever torch makes of what anybody has made
+        raise DamagedCheckpoint(f"{path} is not a checkpoint, or a damaged one.") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        if _are_weights(checkpoint):
+            raise UserError(
+                f"{path} holds weights alone, and not what network they are of: in Python, "
+                "net.load_state_dict(torch.load(path, weights_only=True))."
+            )
+        raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict.")
+    if not _are_weights(checkpoint["state_dict"]):
+        raise DamagedCheckpoint(f"{path} is damaged: its state_dict is not one of weights.")
+    return checkpoint
+
+
+def _are_weights(found: Any) -> bool:
+    """Names with tensors, none of them larger than what the file has for it."""
+    return isinstance(found, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and tensor.layout == torch.strided
+        and not tensor.is_quantized
+        and tensor.device.type != "meta"
+        and tensor.nbytes <= tensor.untyped_storage().nbytes()
+        for name, tensor in found.items()
+    )
+
+
+def _code_in(path: Path) -> str:
+    """The functions that unpickling would call, as far as they can be told."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # whatever such a file brings about
+        return ""
+    return f" ({', '.join(names)})" if names else ""
