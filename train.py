@@ -30,12 +30,14 @@ def train(cli: TrainingCLI, run: RunFolder) -> None:
     if is_first:
         print_facts(cli.facts())
     trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from)
+    if trainer.overfit_batches:
+        return  # the test set is not for trying things out
     # The weights alone: with ckpt_path, callbacks would go back to the best epoch, and average.
     best = trainer.strategy.load_checkpoint(run.best)
     cli.model.load_state_dict(best["state_dict"])
     torch.set_float32_matmul_precision("highest")  # as evaluate.py
     test_metrics = trainer.test(cli.model, cli.datamodule, verbose=False)[0]
-    if is_first:
+    if is_first and not cli.is_trial:
         results = collect_results(cli, test_metrics)
         write_results(run, results)
         tests_all = results["test_images"] == len(cli.datamodule.splits["test"].labels)

@@ -51,6 +51,8 @@ class Sweep:
         built = [TrainingCLI([*arguments, *as_arguments(p)]) for p in points_to_check(space)]
         if built[0].trainer.world_size > 1:
             raise UserError("the trials of a sweep train on one device: --trainer.devices 1.")
+        if built[0].is_trial:
+            raise UserError("a sweep keeps what it trains: not with fast_dev_run, overfit_batches.")
         if not built[0].trainer.limit_val_batches:
             raise UserError("trials are compared on validation images: not without them.")
         recipe = {

@@ -173,6 +173,54 @@ def test_a_finished_run_says_so_and_is_left_alone(trained, quickstart, tmp_path)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("options", [(), ("--run_dir", "run")])
+@pytest.mark.parametrize("trial", ["fast_dev_run", "overfit_batches"])
+def test_a_trial_leaves_nothing(train, tmp_path, monkeypatch, trial, options):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = train(*QUICKLY, *options, f"--trainer.{trial}", "1")
+    assert (ended.status, ended.err) == (0, "")
+    assert "a trial: nothing is kept" in ended.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_leaves_the_run_in_its_folder_alone(trained, train, tmp_path):
+    shutil.copytree(trained(*QUICKLY), tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert train(*QUICKLY, "--run_dir", "run", "--trainer.fast_dev_run", "1").status == 0
+    now = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert now == before
+
+
+def test_two_batches_are_learnt_by_heart(train):
+    overfitting = ("--trainer.overfit_batches", "2", "--trainer.max_epochs", "20")
+    out = train("--config", QUICKSTART, "--dashboard", "false", *overfitting).out
+    accuracies = [float(line.split()[2].rstrip("%")) for line in out.splitlines() if "/20 " in line]
+    assert len(accuracies) == 20
+    assert accuracies[0] < 60
+    assert accuracies[-1] > 99  # of 128 images; the whole training set has 85 after an epoch
+    assert "test" not in out
+
+
+def test_a_logger_and_checkpoints_of_the_users_own_come_beside_ours(quickstart, tmp_path):
+    ended = quickstart(
+        *("--trainer.logger+=lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=own"),
+        *("--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.filename={epoch}"),
+    )
+    assert (ended.status, ended.err) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own", "run"]
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["best.ckpt", "epoch=0.ckpt", "last.ckpt"]
+    with open(tmp_path / "run" / "metrics.csv", newline="") as ours:
+        (own,) = (tmp_path / "own").rglob("metrics.csv")
+        with open(own, newline="") as theirs:
+            figures = [
+                {float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]}
+                for file in (ours, theirs)
+            ]
+    assert figures[0] == figures[1] != set()
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+
+
 WRONG_USES = {
     "misspelt key": (["--trainr.max_epochs", "1"], ["--trainr.max_epochs", "--help"]),
     "shortened key": (
@@ -188,7 +236,14 @@ WRONG_USES = {
     "warm-up out of range": (["--model.schedule.warmup", "2"], ["warmup", "[0, 1)"]),
     "steps instead of epochs": (["--trainer.max_steps", "9"], ["max_steps", "trainer.max_epochs"]),
     "time instead of epochs": (["--trainer.max_time", "00:00:00:01"], ["max_time", "max_epochs"]),
-    "no run at all": (["--trainer.fast_dev_run", "true"], ["fast_dev_run", "max_epochs 1"]),
+    "a last checkpoint of one's own": (
+        ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.save_last", "true"],
+        ["save_last", "last.ckpt"],
+    ),
+    "a best checkpoint of one's own": (
+        ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.filename", "best"],
+        ["filename best", "Name another"],
+    ),
     "no epochs": (["--trainer.max_epochs", "0"], ["max_epochs", "at least 1", "0"]),
     "endless epochs": (["--trainer.max_epochs", "-1"], ["max_epochs", "at least 1", "-1"]),
     "nothing to test on": (["--trainer.limit_test_batches", "0"], ["limit_test_batches 0"]),

@@ -5,12 +5,13 @@ from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import yaml
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
@@ -50,9 +51,11 @@ from training.recipe import SEED, check_recipe, recipe
 from training.trainer_options import (
     check_averages,
     check_epoch,
+    check_kept,
     check_trainer_options,
     check_watched,
     count_batches,
+    is_trial,
 )
 
 DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
@@ -69,6 +72,8 @@ class TrainingCLI(LightningCLI):
         trainer: The Trainer.
         run: The run folder, not yet taken.
         stopwatch, keeper: The callbacks whose figures go into the results.
+        is_trial: Whether something is tried out, by `fast_dev_run` or `overfit_batches`; the run
+            folder is then a temporary one, and there are no results.
 
     Raises:
         UserError: If the user has to change something.
@@ -140,9 +145,11 @@ class TrainingCLI(LightningCLI):
         name = "+".join(path.stem for path in files) or "unnamed"
         laptop = [path.parent / "laptop" / path.name for path in files]
         self.for_processors = [path for path in laptop if path.exists()]
-        self.run = RunFolder(self.config.pop("run_dir"), name)
+        run_dir = self.config.pop("run_dir")
         self.shows_dashboard = self.config.pop("dashboard")
         check_trainer_options(self.config.trainer)
+        self.is_trial = is_trial(self.config.trainer)
+        self.run = RunFolder(None if self.is_trial else run_dir, name)
         torch.set_float32_matmul_precision("high")
         self.net_name = self.config.model.init_args.net.class_path
 
@@ -193,6 +200,7 @@ class TrainingCLI(LightningCLI):
         listed = config["callbacks"] or []
         listed = listed if isinstance(listed, list) else [listed]
         check_watched(listed, self.model)
+        check_kept(listed)
         check_averages(listed)
         has_bar = any(isinstance(callback, ProgressBar) for callback in listed)
         if config["enable_progress_bar"] is not False and not has_bar:
@@ -201,8 +209,10 @@ class TrainingCLI(LightningCLI):
             compared = hyperparameters(yaml.safe_load(self.config_text))
             callbacks.append(Dashboard(self.stopwatch, self.config_text, compared))
         self.trainer_defaults["callbacks"] = callbacks  # beside those of the config
-        if config["logger"] is None or config["logger"] is True:
-            config["logger"] = [RunTensorBoard(self.run), RunCSV(self.run)]
+        if config["logger"] is not False:
+            theirs = config["logger"] if config["logger"] not in (None, True) else []
+            theirs = theirs if isinstance(theirs, list) else [theirs]
+            config["logger"] = [RunTensorBoard(self.run), RunCSV(self.run), *theirs]
         config["profiler"] = config["profiler"] or Unprofiled()
         plugins = config["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
@@ -212,14 +222,15 @@ class TrainingCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         data = self.datamodule
-        check_processes(self.trainer, data.batch_size, self.run.is_named)
+        check_processes(self.trainer, data.batch_size, self.run.is_named or self.is_trial)
         limit_threads(processes_that_share_processors(self.trainer))
         data.prepare_data()
         data.setup("fit")
         data.trainer = self.trainer  # which says how many share a batch
         batches = count_batches(self.trainer, "train", len(data.train_dataloader()))
         val_batches = count_batches(self.trainer, "val", len(data.val_dataloader()))
-        check_epoch(self.trainer, batches, is_validated=val_batches > 0)
+        if not self.is_trial:
+            check_epoch(self.trainer, batches, is_validated=val_batches > 0)
         if isinstance(limit := self.trainer.limit_test_batches, float) and limit < 1:
             data.setup("test")
             count_batches(self.trainer, "test", len(data.test_dataloader()))
@@ -238,6 +249,9 @@ class TrainingCLI(LightningCLI):
 
             def take() -> dict[str, Any]:
                 checkpoint, epochs, step = None, 0, 0
+                if self.is_trial:
+                    folder = TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True)
+                    self.run.path = Path(at_the_end.enter_context(folder))
                 if not self.run.is_finished():
                     lock = self.run.take()
                     at_the_end.callback(lock.release)
@@ -265,11 +279,16 @@ class TrainingCLI(LightningCLI):
             for logger in self.trainer.loggers:
                 if hasattr(logger, "rewind"):
                     logger.rewind(decision["step"])
+            for callback in self.trainer.checkpoint_callbacks:
+                if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                    callback.dirpath = str(self.run.last.parent)
             try:
                 yield self.run
             except SystemExit as error:  # what Lightning makes of Ctrl-C
                 if not isinstance(error.__context__, KeyboardInterrupt):
                     raise
+                if self.is_trial:
+                    raise KeyboardInterrupt("a trial keeps nothing.") from None
                 named = "" if self.run.is_named else f" with --run_dir {self.run.path}"
                 raise KeyboardInterrupt(f"the same command{named} goes on.") from None
             disconnect()
@@ -292,6 +311,8 @@ class TrainingCLI(LightningCLI):
             "run": f"{self.run.path}"
             + (f", going on from {Path(self.resume_from).name}" if self.resume_from else ""),
         }
+        if self.is_trial:
+            facts["run"] = "a trial: nothing is kept"
         if self.kept:
             facts["kept"] = "; ".join(self.kept)
         if long := long_training(net, data, trainer, self.epochs_left):

@@ -15,16 +15,7 @@ WHOLE_EPOCHS = (
     "would end an epoch half-way, and a run can only go on from the end of one. Set "
     "trainer.max_epochs, and trainer.limit_train_batches for a part of each."
 )
-ONLY_A_TRIAL = (
-    "would leave a folder that looks like a finished run. To try things out: "
-    "--trainer.max_epochs 1 --trainer.limit_train_batches 10."
-)
-REFUSED = {
-    "max_steps": WHOLE_EPOCHS,
-    "max_time": WHOLE_EPOCHS,
-    "fast_dev_run": ONLY_A_TRIAL,
-    "overfit_batches": ONLY_A_TRIAL,
-}
+REFUSED = {"max_steps": WHOLE_EPOCHS, "max_time": WHOLE_EPOCHS}
 AT_LEAST_1 = (
     *("max_epochs", "log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"),
 )
@@ -90,6 +81,29 @@ def check_trainer_options(trainer: Namespace) -> None:
     listed = trainer.callbacks or []
     for callback in listed if isinstance(listed, list) else [listed]:
         _check_callback(callback, str(trainer.precision))
+
+
+def is_trial(trainer: Namespace) -> bool:
+    """Whether the Trainer is to try something out, of which nothing is kept."""
+    return bool(trainer.fast_dev_run or trainer.overfit_batches)
+
+
+def check_kept(keeping: Sequence[Callback]) -> None:
+    """Makes sure that checkpoints of the user's own are not written over those of the run.
+
+    Raises:
+        UserError: If they would be, with the way out.
+    """
+    for callback in keeping:
+        if isinstance(callback, callbacks.ModelCheckpoint) and callback.dirpath is None:
+            name = type(callback).__name__
+            if callback.save_last:
+                raise UserError(f"{name}.save_last: every run keeps its last.ckpt already.")
+            if callback.filename in ("best", "last"):
+                raise UserError(
+                    f"{name}.filename {callback.filename}: the run itself keeps "
+                    f"{callback.filename}.ckpt. Name another."
+                )
 
 
 def check_watched(watching: Sequence[Callback], module: LightningModule) -> None:
