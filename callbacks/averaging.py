@@ -93,6 +93,14 @@ class EMAWeightAveraging(WeightAveraging):
         get_ema_multi_avg_fn(decay)(averages, current, updates)
 
 
+assert {"_average_model", "_device", "_use_buffers", "_latest_update_epoch"} <= vars(
+    WeightAveraging()
+).keys(), (
+    "this Lightning names what WeightAveraging holds otherwise: see its class, and what is asked "
+    "for it in this file and in training/trainer_options.py"
+)
+
+
 class NoUntrainedAverage(Callback):
     """Makes any other `WeightAveraging` of Lightning's as careful as ours.
 

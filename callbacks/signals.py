@@ -18,7 +18,12 @@ class CrashOnly(Callback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing
+        loop = trainer.fit_loop.epoch_loop
+        assert hasattr(loop, "_broadcast_sigterm_tensor"), (
+            "this Lightning agrees on signals elsewhere: see where its epoch loop calls "
+            "torch.distributed in each step, and switch that off here"
+        )
+        loop._broadcast_sigterm_tensor = _nothing
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _restore_signals()

@@ -11,7 +11,6 @@ from typing import IO, Any, Self
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from lightning.pytorch.core.saving import _load_state
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -71,13 +70,12 @@ class LitClassifier(LightningModule):
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-        # Under the command line the hyperparameters are the config, from which the network is built
-        # again by `load_from_checkpoint`. Modules and functions made in Python have no such plain
-        # form: there it is `load_from_checkpoint(path, net=net)`.
-        built_by_hand = _given_hyperparameters.get() is None
-        self.save_hyperparameters(
-            ignore=["net", "optimizer", "schedule"] if built_by_hand else None, logger=False
-        )
+        # Modules and functions made in Python have no plain form that a checkpoint could hold:
+        # there it is `load_from_checkpoint(path, net=net)`. Under the command line the
+        # hyperparameters are the config, from which the network is built again.
+        self.save_hyperparameters(ignore=["net", "optimizer", "schedule"], logger=False)
+        if "_instantiator" in self.hparams:
+            self.save_hyperparameters(logger=False)
         self.net = net.to(memory_format=torch.channels_last)  # docs/performance.md
         # Not as the default above: jsonargparse hands the values of a default class on to the class
         # that a config names instead, so that AdamW would get Adam's weight decay of 0.
@@ -318,6 +316,10 @@ class LitClassifier(LightningModule):
         if self._compiled is None:
             return self.net(images)
         # For the shorter batches at the end of an epoch too, and no others.
+        assert hasattr(torch._dynamo, "maybe_mark_dynamic"), (
+            "this torch marks sizes that change under another name: see the documentation of "
+            "torch.compile on dynamic shapes"
+        )
         torch._dynamo.maybe_mark_dynamic(images, 0)
         return self._compiled(images)
 

@@ -54,7 +54,7 @@ def check_texts(value: Any, key: str = "") -> None:
 def suggestion(message: str, parser: ArgumentParser) -> str:
     """What an option that is not there may have been meant to be."""
     found = re.search(r"unrecognized arguments: --([\w.]+)", message)
-    names = [name[2:] for name in parser._option_string_actions if name.startswith("--")]
+    names = list(parser.get_defaults().keys()) if found else []
     meant = get_close_matches(found[1], names, 1) if found else []
     return f" Did you mean --{meant[0]}?" if meant else ""
 

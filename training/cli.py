@@ -277,7 +277,7 @@ class TrainingCLI(LightningCLI):
             self.resume_from = decision["resume_from"]
             self.epochs_left = self.trainer.max_epochs - decision["epochs"]
             for logger in self.trainer.loggers:
-                if hasattr(logger, "rewind"):
+                if hasattr(logger, "rewind") and not self.is_finished:
                     logger.rewind(decision["step"])
             for callback in self.trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:

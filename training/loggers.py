@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from terminal.atomic import write_atomically
 from terminal.errors import warn
@@ -34,7 +35,8 @@ class RunTensorBoard(TensorBoardLogger):
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Hides what a killed run has logged from `step` on."""
-        self._kwargs["purge_step"] = step
+        start = SessionLog(status=SessionLog.START)
+        self.experiment.file_writer.add_event(Event(step=step, session_log=start))
 
 
 class RunCSV(Logger):

@@ -104,4 +104,10 @@ def disconnect() -> None:
 
 
 def _environment(trainer: Trainer) -> ClusterEnvironment:
-    return trainer._accelerator_connector.cluster_environment  # public only with several processes
+    # Public, as trainer.strategy.cluster_environment, only with several processes.
+    connector = getattr(trainer, "_accelerator_connector", None)
+    assert hasattr(connector, "cluster_environment"), (
+        "this Lightning keeps the environment of a trainer elsewhere: see where its Trainer "
+        "detects torchrun and SLURM"
+    )
+    return connector.cluster_environment
