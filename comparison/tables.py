@@ -106,7 +106,7 @@ def write_csv(path: Path, recipes: Iterable[Recipe]) -> None:
         | {field: recipe.told(field) for field in ("precision", "device", "commit")}
         for recipe in recipes
     ]
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

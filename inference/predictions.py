@@ -110,7 +110,7 @@ def write_csv(path: Path, predictions: Sequence[Prediction]) -> None:
         head += [f"class_{rank}", f"probability_{rank}"]
 
     def write(beside: Path) -> None:
-        with open(beside, "w", newline="", encoding="utf-8") as file:
+        with open(beside, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.writer(file)
             writer.writerow(head)
             for prediction in predictions:

@@ -18,7 +18,8 @@ SCRIPTS = {
     script.__name__: script.main for script in (compare, evaluate, export, predict, sweep, train)
 }
 README = (ROOT / "README.md").read_text()
-TOUR = README[README.index("## A tour") : README.index("## The networks")]
+TOUR = README[README.index("## A tour") : README.index("## A run")]
+TRAINING = (ROOT / "docs" / "training.md").read_text()
 
 
 def commands(text):
@@ -50,7 +51,8 @@ def test_the_tour_can_be_taken(run_script, data_root, monkeypatch, tmp_path):
     assert (tmp_path / "confusion.png").exists()
 
 
-OTHERS = [words for words in commands(README.replace(TOUR, "")) if words[1] == "train.py"]
+PAGES = README.replace(TOUR, "") + TRAINING
+OTHERS = [words for words in commands(PAGES) if words[1] == "train.py"]
 
 
 @pytest.mark.parametrize("words", OTHERS, ids=" ".join)
@@ -60,7 +62,7 @@ def test_the_other_commands_are_understood(run_script, words):
     assert (ended.status, ended.err) == (0, "")
 
 
-OPTIONS = re.findall(r"\| `(--[^`]+)`", README)
+OPTIONS = re.findall(r"\| `(--[^`]+)`", TRAINING)
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -3,8 +3,9 @@
     python -m tools.results_table            rewrites them
     python -m tools.results_table --check    exits with 1 if they are stale
 
-They stand between `<!-- results -->` and `<!-- /results -->`. The README has the recipes for a
-processor that have been run; the page has what is left, and the recipes for a GPU.
+They stand between `<!-- results -->` and `<!-- /results -->`: what has been run, in short in the
+README, with all of its figures on the page. What is left is between `<!-- left -->` and
+`<!-- /left -->`.
 """
 
 import importlib
@@ -16,17 +17,24 @@ import torch
 import yaml
 
 from comparison.finished_runs import read_runs
-from comparison.recipes import group
+from comparison.recipes import Recipe, group
 from comparison.tables import devices, duration, percent, three_digits
 from inference.inspection import count_macs, count_parameters
 from tools.train_results import EPOCHS_ON_MNIST, plan
 
 ROOT = Path(__file__).parent.parent
-README, OTHERS = "README.md", "docs/results.md"
-TABLES = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-COLUMNS = (
-    *("parameters", "MMAC", "epochs", "seeds", "test accuracy, %", "published, %"),
-    *("processor time", "images/s", "device"),
+SHORT = ("recipe", "parameters", "seeds", "test accuracy, %", "published, %", "processor time")
+LONG = (
+    *("recipe", "parameters", "MMAC", "epochs", "seeds", "validation, %", "test accuracy, %"),
+    *("published, %", "processor time", "images/s", "device"),
+)
+EMPTY = "–"  # noqa: RUF001
+LEFT = ("recipe", "parameters", "MMAC", "epochs", "published, %")
+# Page, mark, columns, and whether the rows are of what has been run.
+TABLES = (
+    ("README.md", "results", SHORT, True),
+    ("docs/results.md", "results", LONG, True),
+    ("docs/results.md", "left", LEFT, False),
 )
 # The highest figures that we know of with the same network.
 PUBLISHED = {  # on Fashion-MNIST; LeNet-5 also on MNIST
@@ -36,58 +44,78 @@ PUBLISHED = {  # on Fashion-MNIST; LeNet-5 also on MNIST
     **{"densenet": "95.4 (DenseNet-BC)", "densenet121": "95.4"},
     **{"lenet": "99.2", "lenet_sigmoid": "99.2"},
 }
+NAMES = {
+    **{"lenet": "LeNet-5", "alexnet": "AlexNet", "nin": "NiN", "googlenet": "GoogLeNet"},
+    **{"densenet": "DenseNet", "resnet": "ResNet", "vgg": "VGG"},
+}
 
 
-def row(name: str, command: list[str], folder: Path) -> list[str]:
-    """The cells of a recipe, whether it was run or not."""
+def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
+    """The cells of a recipe, by their columns; of one that was not run, those that are known."""
     config = yaml.safe_load((ROOT / command[1]).read_text())
     path = Path(command[1]).relative_to("configs").with_suffix("")
-    label = f"`{path}`{', sigmoid' if name.endswith('_sigmoid') else ''}"
-    published = PUBLISHED.get(name.removesuffix("_laptop"), "")
+    cells = {
+        "network": network(path.name),
+        "recipe": f"`{path}`{', sigmoid' if name.endswith('_sigmoid') else ''}",
+        "published, %": PUBLISHED.get(name.removesuffix("_laptop"), ""),
+    }
     if not folder.exists():
         net = config["model"]["init_args"]["net"]
-        module, _, network = net["class_path"].rpartition(".")
+        module, _, made_by = net["class_path"].rpartition(".")
         with torch.device("meta"):
-            net = getattr(importlib.import_module(module), network)(**net.get("init_args", {}))
-        size = config["data"]["init_args"].get("image_size", 28)
-        parameters, macs = count_parameters(net), count_macs(net, 1, size)
+            net = getattr(importlib.import_module(module), made_by)(**net.get("init_args", {}))
+        macs = count_macs(net, 1, config["data"]["init_args"].get("image_size", 28))
         epochs = str(config["trainer"]["max_epochs"])
         if EPOCHS_ON_MNIST[0] in command:
             epochs = command[command.index(EPOCHS_ON_MNIST[0]) + 1]
-        return [label, *cost(parameters, macs), epochs, "0", "not run", published, "", "", ""]
+        return cells | cost(count_parameters(net), macs) | {"epochs": epochs}
+    recipe = recipe_in(folder)
+    return {
+        **cells,
+        **cost(recipe.mean("parameters"), recipe.mean("macs")),
+        "epochs": f"{recipe.mean('epochs'):.0f}",
+        "seeds": str(len(recipe.runs)),
+        "validation, %": percent(recipe, "val_accuracy"),
+        "test accuracy, %": f"**{percent(recipe, 'test_accuracy')}**",
+        "processor time": duration(recipe.mean("train_cpu_seconds")),
+        "images/s": three_digits(recipe.mean("images_per_second")),
+        "device": devices(recipe),
+    }
+
+
+def recipe_in(folder: Path) -> Recipe:
+    """The one recipe of the runs in a folder."""
     runs, left_out = read_runs([folder])
-    (recipe,), repeated = group(runs)  # one recipe, or it is no row
-    if left_out or repeated:
-        raise ValueError(f"{folder}: {left_out | repeated}")
-    return [
-        label,
-        *cost(recipe.mean("parameters"), recipe.mean("macs")),
-        f"{recipe.mean('epochs'):.0f}",
-        str(len(recipe.runs)),
-        f"**{percent(recipe, 'test_accuracy')}**",
-        published,
-        duration(recipe.mean("train_cpu_seconds")),
-        three_digits(recipe.mean("images_per_second")),
-        devices(recipe),
-    ]
+    recipes, repeated = group(runs)
+    if left_out or repeated or len(recipes) != 1:
+        raise ValueError(f"{folder} is no row: {left_out}, {repeated}, {len(recipes)} recipes")
+    return recipes[0]
 
 
-def cost(parameters: float, macs: float) -> list[str]:
-    return [f"{parameters / 1e6:,.2f} M", f"{macs / 1e6:,.2f}"]
+def network(config: str) -> str:
+    """The name of a config's network, with a link to its page."""
+    family, number = re.match(r"([a-z]+)(\d*)", config).groups()
+    return f"[{NAMES[family]}{f'-{number}' if number else ''}](docs/models/{family}.md)"
 
 
-def tables(page: str, results: Path = ROOT / "results") -> str:
-    """The tables of a page in Markdown, one for each dataset that has rows in it."""
+def cost(parameters: float, macs: float) -> dict[str, str]:
+    return {"parameters": f"{parameters / 1e6:,.2f} M", "MMAC": f"{macs / 1e6:,.2f}"}
+
+
+def tables(columns: tuple[str, ...], were_run: bool, results: Path = ROOT / "results") -> str:
+    """Tables in Markdown, one for each dataset, of what was run or of what was not."""
     texts = []
     for dataset in ("Fashion-MNIST", "MNIST"):
         rows = [
             row(name, command, results / name)
             for name, _, command in plan(seeds=1)
-            if page_of(name, results) == page and dataset_of(name) == dataset
+            if (results / name).exists() == were_run and dataset_of(name) == dataset
         ]
+        used = [name for name in columns if any(cells.get(name) for cells in rows)]
         if rows:
-            rule = ["---", *(["---:"] * (len(COLUMNS) - 1)), "---"]
-            lines = [[dataset, *COLUMNS], rule, *rows]
+            lines = [[dataset, *used], ["---", "---", *("---:" for _ in used[1:])]]
+            for cells in rows:
+                lines.append([cells["network"], *(cells.get(name) or EMPTY for name in used)])
             texts.append("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
     return "\n\n".join(texts) + "\n"
 
@@ -97,19 +125,21 @@ def dataset_of(name: str) -> str:
     return "MNIST" if is_mnist else "Fashion-MNIST"
 
 
-def page_of(name: str, results: Path) -> str:
-    is_for_a_processor = name.startswith("lenet") or "_laptop" in name
-    return README if is_for_a_processor and (results / name).exists() else OTHERS
-
-
 def current(page: str) -> str:
     """The text of a page with the tables of today."""
     text = (ROOT / page).read_text()
-    return TABLES.sub(lambda match: match[1] + tables(page) + match[2], text)
+    for place, mark, columns, were_run in TABLES:
+        if place == page:
+            between = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+            made = tables(columns, were_run)
+            if page.startswith("docs/"):  # links are relative to the page
+                made = made.replace("](docs/", "](")
+            text = between.sub(lambda match, made=made: match[1] + made + match[2], text)
+    return text
 
 
 if __name__ == "__main__":
-    for page in (README, OTHERS):
+    for page in dict.fromkeys(place for place, *_ in TABLES):
         if (now := current(page)) != (ROOT / page).read_text():
             if sys.argv[1:] == ["--check"]:
                 sys.exit(f"{page} is stale: python -m tools.results_table")

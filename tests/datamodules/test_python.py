@@ -16,7 +16,7 @@ from tests.running import ROOT, run
 
 pytestmark = pytest.mark.slow
 PYTHON = {"PYTHONPATH": str(ROOT)}
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "training.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,17 @@ def test_a_trial_is_one_batch_of_each(seen):
 
 
 def example():
-    """The README's training from Python, as it stands there."""
+    """The training from Python of docs/training.md, as it stands there."""
     (code,) = (
         block
-        for block in re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+        for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
         if "Trainer" in block
     )
     return code
 
 
 @pytest.mark.parametrize("devices", [None, 2])
-def test_the_example_of_the_readme_learns(tmp_path, devices):
+def test_the_example_of_the_page_learns(tmp_path, devices):
     """In one process as it stands there, and in two."""
     code = example()
     if devices:
