@@ -5,7 +5,8 @@ import re
 import statistics
 import textwrap
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +16,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from comparison.figure_labels import LINE, End, label_ends, label_points
 from comparison.recipes import Recipe
 from terminal.atomic import write_atomically
 from terminal.errors import printable
 
+LINE = 0.2  # inches, of a legend
 WIDTH = 8  # inches: 800 pixels of a README at 100 an inch
 # Okabe and Ito's colours, which colour-blind people can tell apart; yellow is too pale for lines.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# One more than colours: families beyond the seventh share a colour, but not the marker.
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 # Accuracies in percent; the axis of the learning curves gives each decade of errors equal room.
 TICKS = (
@@ -34,10 +34,11 @@ TICKS = (
 
 
 class Look(NamedTuple):
-    """How a family of networks is drawn."""
+    """How a recipe is drawn: families of networks by color, their recipes by marker and line."""
 
     color: str
     marker: str
+    line: str | tuple[int, tuple[float, ...]]
 
 
 def write_figures(folder: Path, recipes: Sequence[Recipe]) -> list[str]:
@@ -67,30 +68,26 @@ def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
         "train_seconds": (60, "training time (minutes)"),
         "train_cpu_seconds": (60, "processor time of the training (minutes)"),
     }[cost]
-    looks = _looks(recipes)
     panels = _panels(recipes)
 
     def cost_of(recipe: Recipe) -> float:
         return max(recipe.mean(cost) / unit, 1e-3)  # the axis has no zero
 
-    lines = [sum(len(_wrap(recipe)) for recipe in shown) for shown in panels.values()]
-    figure, rows = _new_figure([max(3.9, 1.5 * LINE * number) for number in lines])
+    figure, rows = _new_figure(panels.values(), 3.6)
     for axes, (dataset, shown) in zip(rows, panels.items(), strict=True):
         axes.set_title(textwrap.shorten(printable(dataset), 60), loc="left", parse_math=False)
         axes.set_xscale("log")
         axes.set_xlim(_wide_enough([cost_of(recipe) for recipe in recipes]))
         axes.margins(y=0.13)
-        for recipe in shown:
-            look = looks[_family(recipe)]
+        for recipe, look in zip(shown, _looks(shown, recipes), strict=True):
             axes.errorbar(
                 cost_of(recipe),
                 100 * recipe.mean("test_accuracy"),
                 yerr=100 * (recipe.std("test_accuracy") or 0) or None,
-                color=look.color,
-                marker=look.marker,
-                markersize=7,
-                elinewidth=1.2,
+                **{"color": look.color, "marker": look.marker, "markersize": 7},
+                **{"linestyle": "", "elinewidth": 1.2, "label": _wrap(recipe)},
             )
+        _add_legend(axes, [recipe.mean("test_accuracy") for recipe in shown])
         if len(shown) == 1:  # of itself the axis would go beyond 100 %
             accuracy = 100 * shown[0].mean("test_accuracy")
             axes.set_ylim(accuracy - 1, min(accuracy + 1, 100))
@@ -99,8 +96,6 @@ def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.set_ylabel("test accuracy (%)")
     rows[-1].set_xlabel(label)
-    for axes, shown in zip(rows, panels.values(), strict=True):
-        label_points(axes, ["\n".join(_wrap(recipe)) for recipe in shown])
     return figure
 
 
@@ -117,47 +112,44 @@ def draw_learning_curves(recipes: Sequence[Recipe]) -> Figure | None:
     Returns:
         The figure; None where no run has a `metrics.csv`.
     """
-    looks = _looks(recipes)
     panels = _panels([recipe for recipe in recipes if _epochs(recipe)])
     if not panels:
         return None
-    lines = [sum(len(_wrap(recipe)) for recipe in shown) for shown in panels.values()]
-    figure, rows = _new_figure([max(4.2, LINE * number + 1) for number in lines])
+    figure, rows = _new_figure(panels.values(), 4.2)
     for axes, (dataset, shown) in zip(rows, panels.items(), strict=True):
         axes.set_title(textwrap.shorten(printable(dataset), 60), loc="left", parse_math=False)
         axes.set_yscale("function", functions=(_to_decades, _from_decades))
         ends = []
-        styles = {family: iter(LINES * len(shown)) for family in looks}
-        for recipe in shown:
+        for recipe, look in zip(shown, _looks(shown, recipes), strict=True):
             epochs = _epochs(recipe)
             curves = [run.val_accuracies for run in recipe.runs if run.val_accuracies]
             values = [[100 * curve[epoch] for curve in curves] for epoch in epochs]
             means = [statistics.fmean(v) for v in values]
-            family = _family(recipe)
-            color, style = looks[family].color, next(styles[family])
             axes.plot(
                 *(epochs, means),
-                **{"color": color, "linestyle": style, "linewidth": 1.5},
-                **{"marker": "o", "markersize": 3.5, "markevery": [-1]},
+                **{"color": look.color, "linestyle": look.line, "linewidth": 1.5},
+                **{"marker": "o", "markersize": 3.5, "markevery": [-1], "label": _wrap(recipe)},
             )
             if len(curves) > 1:
                 stds = [statistics.stdev(v) for v in values]
                 low = [m - s for m, s in zip(means, stds, strict=True)]
                 high = [min(m + s, 100) for m, s in zip(means, stds, strict=True)]
-                axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
-            ends.append(End(epochs[-1], means[-1], _wrap(recipe), color))
+                axes.fill_between(epochs, low, high, color=look.color, alpha=0.15, linewidth=0)
+            ends.append(means[-1])
         axes.yaxis.set_major_locator(FixedLocator(_ticks(axes)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=(1, 2, 5, 10), integer=True))
         axes.margins(x=0.01)
         axes.set_ylabel("validation accuracy (%)")
-        label_ends(axes, ends)
+        _add_legend(axes, ends)
     rows[-1].set_xlabel("epoch")
     return figure
 
 
-def _new_figure(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel below the other, of the given heights in inches."""
+def _new_figure(panels: Collection[Sequence[Recipe]], height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel below the other, of so many inches or as high as the legend is."""
+    lines = [sum(_wrap(recipe).count("\n") + 1 for recipe in shown) for shown in panels]
+    heights = [max(height, LINE * number + 1) for number in lines]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=200, layout="constrained", facecolor="white")
     rows = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
     for axes in rows:
@@ -167,6 +159,19 @@ def _new_figure(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
         axes.grid(color="#e6e6e6", linewidth=0.6)
         axes.set_axisbelow(True)
     return figure, list(rows)
+
+
+def _add_legend(axes: Axes, heights: Sequence[float]) -> None:
+    """Names to the right of a panel what is in it, in the order of the given heights."""
+    handles, labels = axes.get_legend_handles_labels()
+    highest_first = sorted(range(len(heights)), key=lambda index: -heights[index])
+    legend = axes.legend(
+        [handles[index] for index in highest_first],
+        [labels[index] for index in highest_first],
+        **{"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False},
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _wide_enough(costs: Sequence[float]) -> tuple[float, float]:
@@ -189,9 +194,10 @@ def _ticks(axes: Axes) -> list[float]:
     return sorted(ticks)
 
 
-def _wrap(recipe: Recipe) -> list[str]:
+def _wrap(recipe: Recipe) -> str:
     """The name in short lines, and not in too many of them."""
-    return textwrap.wrap(printable(recipe.name), 28, max_lines=8, placeholder=" ...") or ["..."]
+    lines = textwrap.wrap(printable(recipe.name), 28, max_lines=8, placeholder=" ...")
+    return "\n".join(lines) or "..."
 
 
 def _panels(recipes: Iterable[Recipe]) -> dict[str, list[Recipe]]:
@@ -206,12 +212,16 @@ def _family(recipe: Recipe) -> str:
     return re.match(r"[^\W\d_]*", recipe.net)[0].lower()
 
 
-def _looks(recipes: Iterable[Recipe]) -> dict[str, Look]:
+def _looks(shown: Sequence[Recipe], recipes: Iterable[Recipe]) -> list[Look]:
+    """How the recipes of a panel look; a family has the same color in all panels."""
     families = sorted({_family(recipe) for recipe in recipes})
-    return {
-        family: Look(COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)])
-        for i, family in enumerate(families)
-    }
+    looks, seen = [], Counter()
+    for family in map(_family, shown):
+        number, variant = families.index(family), seen[family]
+        seen[family] += 1
+        marker = MARKERS[(number + 3 * variant) % len(MARKERS)]
+        looks.append(Look(COLORS[number % len(COLORS)], marker, LINES[variant % len(LINES)]))
+    return looks
 
 
 def _epochs(recipe: Recipe) -> list[int]:
