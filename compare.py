@@ -1,4 +1,4 @@
-"""Puts finished runs side by side: python compare.py [RUNS ...] [--out DIR]."""
+"""Compares finished runs: python compare.py [RUNS ...] [--out DIR]."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measures a network on its test set: python evaluate.py runs/lenet/1/checkpoints/best.ckpt."""
+"""Evaluates a network on its test set: python evaluate.py runs/lenet/1/checkpoints/best.ckpt."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Makes an ONNX file of a network: python export.py runs/lenet/1/checkpoints/best.ckpt."""
+"""Exports a network to ONNX: python export.py runs/lenet/1/checkpoints/best.ckpt."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Asks a network about images: python predict.py runs/lenet/1/checkpoints/best.ckpt my_digits/."""
+"""Classifies images: python predict.py runs/lenet/1/checkpoints/best.ckpt my_digits/."""
 
 import sys
 from pathlib import Path

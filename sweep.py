@@ -1,4 +1,4 @@
-"""Looks for better values: python sweep.py --config configs/lenet.yaml --space FILE --trials 20."""
+"""Searches hyperparameters: python sweep.py --config configs/lenet.yaml --space FILE --trials 9."""
 
 import shlex
 from pathlib import Path

@@ -50,7 +50,7 @@ def extract(root: Path, folder: Path) -> None:
 def our_batches(data: FashionMNIST, device: torch.device) -> Iterator[Tensor]:
     """What a training step gets, prepared as the Trainer has it done."""
     for images, _ in data.train_dataloader():
-        yield data.prepare_images(images.to(device, non_blocking=True), is_training=True)
+        yield data.preprocess_images(images.to(device, non_blocking=True), is_training=True)
 
 
 def peer_batches(loader: DataLoader, device: torch.device) -> Iterator[Tensor]:

@@ -4,7 +4,7 @@
                               [--batches N] [--tutorial 128 16] [--rounds 5] [--json FILE]
                               [--KEY VALUE ...]
 
-The bare loop does the same work on the same tensors: network, order, preparation, optimizer,
+The bare loop does the same work on the same tensors: network, order, preprocessing, optimizer,
 schedule and metrics. The tutorial's reads torchvision's dataset, an image at a time, and asks for
 the loss in every step; it may have batches of its own. They take turns; ratios are of the medians.
 Further options are `train.py`'s, for both of our loops: `--model.optimizer.fused true`.
@@ -68,7 +68,7 @@ def bare_loop(args: argparse.Namespace) -> float:
     forward = cli.model._compiled or net
     optimizer = cli.model.build_optimizer()
     data = cli.datamodule
-    preparation = data.preparation
+    preprocess = data.preprocessing
     images, labels = data.splits["train"]
     number = images_of(args, cli)
     steps = -(-number // args.batch_size)
@@ -81,7 +81,7 @@ def bare_loop(args: argparse.Namespace) -> float:
     for indices in torch.randperm(len(labels))[:number].split(args.batch_size):
         x, y = images.index_select(0, indices), labels.index_select(0, indices)
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-        x = preparation(x.float() / 255)
+        x = preprocess(x.float() / 255)
         optimizer.zero_grad()
         with precision.forward_context():
             logits = forward(x)

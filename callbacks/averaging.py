@@ -1,4 +1,4 @@
-"""Averaged weights that are never those of an untrained network."""
+"""Averages of weights, which never include those of an untrained network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -102,7 +102,7 @@ assert {"_average_model", "_device", "_use_buffers", "_latest_update_epoch"} <= 
 
 
 class NoUntrainedAverage(Callback):
-    """Makes any other `WeightAveraging` of Lightning's as careful as ours.
+    """Corrects what Lightning's own `WeightAveraging` validates and saves.
 
     Otherwise it validates and keeps a copy of the untrained network as long as it has not begun;
     and one that is updated at the end of an epoch would be validated before it, and kept after.

@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps."""
+"""Keeps the best and the last checkpoint of a run."""
 
 import shutil
 from collections.abc import Mapping

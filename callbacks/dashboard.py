@@ -1,4 +1,4 @@
-"""What TensorBoard shows beyond the scalars."""
+"""Writes everything but the scalars to TensorBoard: pictures, curves, the graph."""
 
 import copy
 import warnings
@@ -36,7 +36,7 @@ LAYOUT = {
 
 
 class Dashboard(Callback):
-    """Fills TensorBoard's pages. Nothing is done in a training step but the first.
+    """Writes pictures, curves and the graph to TensorBoard, outside of the training steps.
 
     Every `every_n_epochs`, after the last epoch and after the test: confusion matrix, accuracy by
     class, precision-recall curves and the most confident mistakes; in training also the filters of

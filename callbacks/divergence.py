@@ -1,4 +1,4 @@
-"""A loss that is no number any more."""
+"""Stops a training whose loss is NaN or infinite."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer

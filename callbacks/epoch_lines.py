@@ -1,4 +1,4 @@
-"""A line for each epoch, and a progress bar for the running one."""
+"""Prints a line after each epoch, and a progress bar during it."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ COLUMNS = {"train/loss": "11.4f", "train/acc": "9.2%", "val/loss": "11.4f", "val
 
 
 class EpochLines(ProgressBar):
-    """A bar for the running epoch on a terminal, and a line for each epoch everywhere."""
+    """Prints a line after each epoch; on a terminal also a progress bar for the current one."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a network is most sure of and wrong about."""
+"""The mistakes that a network makes with the highest confidence."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Pictures of what a network has learnt and where it errs."""
+"""Plots of what a network has learnt, and of its mistakes."""
 
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ FILTER_PIXELS = 48
 
 
 def save_figure(figure: Figure, path: Path, dpi: float) -> None:
-    """Writes a picture, whole or not at all; the ending of its name says of what kind."""
+    """Writes a figure atomically, in the format that its file extension names."""
     ending = path.suffix[1:].lower()
     write_atomically(path, partial(figure.savefig, format=ending, dpi=dpi))
 
@@ -50,7 +50,7 @@ def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure
 
 
 def draw_class_accuracies(confusion: Tensor, classes: tuple[str, ...]) -> Figure:
-    """A bar for each class: the share of its images that are recognised."""
+    """A bar chart of the accuracy on each class."""
     figure = Figure(figsize=(6, 0.4 * len(classes) + 0.8), layout="constrained")
     axes = figure.subplots()
     shares = (confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
@@ -72,7 +72,7 @@ def draw_class_accuracies(confusion: Tensor, classes: tuple[str, ...]) -> Figure
 
 
 def draw_mistakes(mistakes: Mistakes, data: InMemoryDataModule) -> Figure:
-    """The images, each under what the network took it for and what it is."""
+    """The images, each with its predicted and its true class."""
     number = max(1, len(mistakes.images))
     columns, rows = min(8, number), -(-number // 8)
     figure = Figure(figsize=(1.3 * columns, 1.6 * rows))
@@ -95,7 +95,7 @@ def draw_mistakes(mistakes: Mistakes, data: InMemoryDataModule) -> Figure:
 
 
 def visible(images: Tensor, data: InMemoryDataModule) -> Tensor:
-    """Prepared images (N, C, H, W) as they were before they were normalised, one channel."""
+    """Undoes the normalisation of images (N, C, H, W); keeps the first channel."""
     return (images[:, :1].float() * data.std + data.mean).clamp(0, 1).cpu()
 
 

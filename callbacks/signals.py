@@ -1,4 +1,4 @@
-"""A signal ends a training as SIGKILL would."""
+"""Lets a signal end a training at once, as SIGKILL does."""
 
 import signal
 import threading

@@ -1,1 +1,1 @@
-"""Finished runs side by side: read, grouped by recipe, as tables and figures."""
+"""Compares finished runs: reads them, groups them by recipe, makes tables and figures."""

@@ -1,4 +1,4 @@
-"""The figures of a comparison: accuracy against cost, and how it was come by."""
+"""The figures of a comparison: accuracy against cost, and learning curves."""
 
 import math
 import re
@@ -147,7 +147,7 @@ def draw_learning_curves(recipes: Sequence[Recipe]) -> Figure | None:
 
 
 def _new_figure(panels: Collection[Sequence[Recipe]], height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel below the other, of so many inches or as high as the legend is."""
+    """A figure with its panels in a column, each `height` inches high or as its legend needs."""
     lines = [sum(_wrap(recipe).count("\n") + 1 for recipe in shown) for shown in panels]
     heights = [max(height, LINE * number + 1) for number in lines]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=200, layout="constrained", facecolor="white")
@@ -162,7 +162,7 @@ def _new_figure(panels: Collection[Sequence[Recipe]], height: float) -> tuple[Fi
 
 
 def _add_legend(axes: Axes, heights: Sequence[float]) -> None:
-    """Names to the right of a panel what is in it, in the order of the given heights."""
+    """Puts a legend to the right of a panel, its entries sorted by the given heights."""
     handles, labels = axes.get_legend_handles_labels()
     highest_first = sorted(range(len(heights)), key=lambda index: -heights[index])
     legend = axes.legend(
@@ -175,7 +175,7 @@ def _add_legend(axes: Axes, heights: Sequence[float]) -> None:
 
 
 def _wide_enough(costs: Sequence[float]) -> tuple[float, float]:
-    """Limits of a logarithmic axis that leave room for labels and are not a single point."""
+    """Limits of a logarithmic axis, with a margin, and never a single point."""
     low, high = (math.log10(end(costs)) for end in (min, max))
     margin = max(0.1 * (high - low), (0.7 - (high - low)) / 2)
     return 10 ** (low - margin), 10 ** (high + margin)
@@ -195,7 +195,7 @@ def _ticks(axes: Axes) -> list[float]:
 
 
 def _wrap(recipe: Recipe) -> str:
-    """The name in short lines, and not in too many of them."""
+    """The recipe's name in lines of 28 characters, eight at most."""
     lines = textwrap.wrap(printable(recipe.name), 28, max_lines=8, placeholder=" ...")
     return "\n".join(lines) or "..."
 

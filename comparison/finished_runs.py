@@ -1,4 +1,4 @@
-"""Reads the folders of finished runs back in, and says why it cannot read one."""
+"""Reads finished runs, and gives the reason for each that cannot be read."""
 
 import csv
 import io
@@ -169,7 +169,7 @@ def _read_metrics(path: Path) -> dict[int, float]:
 
 
 def _read_text(path: Path) -> str:
-    """A file of a run, if it can be one: a pipe would be waited for, and a device has no end."""
+    """The text of a regular file: reading a pipe or a device might never end."""
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise UnusableRun(f"damaged: {path.name} is no file of a run")
     try:

@@ -1,4 +1,4 @@
-"""Finished runs as recipes, a recipe being what runs have in common that differ in the seed."""
+"""Groups runs into recipes: runs of one recipe differ in the seed alone."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -53,7 +53,7 @@ class Recipe:
 
 
 def group(runs: Iterable[Run]) -> tuple[list[Recipe], dict[Path, str]]:
-    """Makes one recipe of the runs whose configs differ in the seed alone.
+    """Groups the runs whose configs differ in the seed alone.
 
     Returns:
         The recipes by dataset and falling test accuracy, and the reason for each run that is left

@@ -14,7 +14,7 @@ from terminal.errors import printable
 
 
 def terminal_table(recipes: Iterable[Recipe]) -> Table:
-    """The columns that fit a terminal of 80 columns, under a line for each dataset."""
+    """A table that fits a terminal of 80 columns, with a heading for each dataset."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), collapse_padding=True)
     table.add_column("", overflow="fold")
     head = ("params\n(M)", "MACs\n(M)", "\nepochs", "\nseeds", "test acc.\n(%)", "\ntime")
@@ -82,7 +82,7 @@ def write_markdown(path: Path, recipes: Iterable[Recipe]) -> None:
 
 
 def _as_it_is(text: str) -> str:
-    """A text in a cell of Markdown that nothing in it is read as Markdown, or as HTML."""
+    """Escapes a text for a cell of a Markdown table."""
     return re.sub(r"([\\`*\[\]<>|&~$])", r"\\\1", printable(text))
 
 

@@ -1,4 +1,4 @@
-"""Random changes of training images that kornia is too slow at for images this small."""
+"""Augmentations for which kornia is slow on images this small."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class RandomCrop(nn.Module):
-    """Moves each image by up to `padding` pixels each way; black moves in.
+    """Shifts each image by up to `padding` pixels in each direction, and pads with black.
 
     A copy by index; kornia's takes ten times as long for a batch of 28 x 28.
 

@@ -1,4 +1,4 @@
-"""Images in memory, and which of them make up a batch."""
+"""Datasets in memory, and samplers that divide them into batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class ImagesInMemory(Dataset):
 
 
 class GlobalBatchSampler(DistributedSampler):
-    """This process's shares of the batches of an epoch, as index tensors.
+    """Yields this process's share of each batch of an epoch, as index tensors.
 
     The order is a function of (seed, epoch) alone. The global batch of each optimizer step is cut
     from it first. It is divided second: over the micro-batches whose gradients are accumulated, and
@@ -79,7 +79,7 @@ class GlobalBatchSampler(DistributedSampler):
         world_size: int = 1,
         accumulate: int = 1,
     ) -> None:
-        # Of torch's class it has the type, by which Lightning knows that nothing is left to divide.
+        # No Trainer replaces a DistributedSampler, so this one stays.
         super().__init__(range(num_samples), world_size, rank, shuffle, seed)
         self.batch_size = batch_size
         self.accumulate = accumulate
@@ -109,7 +109,7 @@ class GlobalBatchSampler(DistributedSampler):
 
 
 class BatchesInOrder(GlobalBatchSampler, SequentialSampler):
-    """The batches unshuffled: by this type Lightning's `overfit_batches` knows that they are."""
+    """Batches in order; Lightning's `overfit_batches` asks for this type of sampler."""
 
 
 def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:

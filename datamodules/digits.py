@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn, so that nothing has to be downloaded."""
+"""Handwritten digits that come with scikit-learn and need no download."""
 
 from typing import Literal
 

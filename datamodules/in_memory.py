@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.batches import BatchesInOrder, GlobalBatchSampler, ImagesInMemory, Split
-from datamodules.preparation import Preparation, one_thread_if_small
+from datamodules.preprocessing import Preprocessing, one_thread_if_small
 from datamodules.published_files import DatasetError
 
 
 class InMemoryDataModule(LightningDataModule):
-    """Batches of uint8 images in memory, made into float on the device.
+    """Cuts batches of uint8 images from memory, and converts them to float on the device.
 
     A subclass names its facts as class attributes and implements `load`.
 
@@ -57,7 +57,7 @@ class InMemoryDataModule(LightningDataModule):
         self.image_size = image_size or self.native_size
         self.channels = channels
         self.augment = nn.Sequential(*(augment or []))
-        self.preparation = Preparation(self.mean, self.std, self.image_size, channels)
+        self.preprocessing = Preprocessing(self.mean, self.std, self.image_size, channels)
         self.splits: dict[str, Split] = {}
 
     @abstractmethod
@@ -94,10 +94,10 @@ class InMemoryDataModule(LightningDataModule):
     ) -> tuple[Tensor, Tensor]:
         """Augments, resizes and normalises uint8 images on the device."""
         images, labels = batch
-        images = self.prepare_images(images, self.trainer.training)
+        images = self.preprocess_images(images, self.trainer.training)
         return images.to(self.trainer.lightning_module.dtype), labels
 
-    def prepare_images(self, images: Tensor, is_training: bool) -> Tensor:
+    def preprocess_images(self, images: Tensor, is_training: bool) -> Tensor:
         """Augments in training, resizes and normalises.
 
         Shapes:
@@ -108,10 +108,10 @@ class InMemoryDataModule(LightningDataModule):
             images = images.float() / 255
             if is_training and len(images):  # a share of a batch can be without one
                 images = self.augment(images)
-            return self.preparation(images)
+            return self.preprocessing(images)
 
     def _take(self, loaded: dict[str, Split], names: tuple[str, ...]) -> None:
-        """Takes splits over, once it is sure that they are what the network will take them for."""
+        """Checks types, shapes and labels of the loaded splits, and keeps them."""
         for name in names:
             if not isinstance(loaded, dict) or not _is_split(loaded.get(name)):
                 raise DatasetError(
@@ -144,7 +144,7 @@ class InMemoryDataModule(LightningDataModule):
         self.splits |= {name: Split(*loaded[name]) for name in names}
 
     def _try_augment(self) -> None:
-        """Changes two images by a copy, and leaves what is drawn in training as it would be."""
+        """Runs a copy of `augment` on two images; the training's random state does not change."""
         before = self.splits["train"].images[:2].float() / 255
         try:
             with isolate_rng():
@@ -190,7 +190,7 @@ class InMemoryDataModule(LightningDataModule):
 
 
 def _is_split(value: Any) -> bool:
-    """Whether it is a pair of tensors that can be cut into batches."""
+    """Whether `value` is a pair of dense CPU tensors."""
     return (
         isinstance(value, tuple)
         and len(value) == 2

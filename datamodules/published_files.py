@@ -1,4 +1,4 @@
-"""The four gzip files of a dataset in MNIST's format: found, verified, fetched, decoded."""
+"""Finds, verifies, downloads and decodes the four gzip files of a dataset in MNIST's format."""
 
 import hashlib
 import math
@@ -26,11 +26,11 @@ LARGEST = 50_000_000  # bytes; the images of a training set are 47 million
 
 
 class DatasetError(UserError, RuntimeError):
-    """A file of a dataset cannot be had."""
+    """A dataset cannot be found, downloaded or used."""
 
 
 class PublishedFiles:
-    """Published files in a folder, which may be read-only while they are whole.
+    """The published files of a dataset in a folder, which may be read-only if they are complete.
 
     The same content extracted, or compressed anew, is as good. Other content under a published name
     is the user's own: it is never replaced.
@@ -142,7 +142,7 @@ class _OnlyHTTP(urllib.request.HTTPRedirectHandler):
 
 
 def _download(address: str) -> bytes:
-    """The bytes at an address, as long as they come fast enough and are not too many.
+    """Downloads an address, within limits of time and size.
 
     Raises:
         OSError, HTTPException, ValueError: If they cannot be had.
@@ -161,14 +161,14 @@ def _download(address: str) -> bytes:
 
 
 def _read_small(path: Path) -> bytes | None:
-    """The bytes of a file that can be a published one; a pipe would be waited for."""
+    """The bytes of a regular file of at most the largest published size."""
     if not path.is_file() or path.stat().st_size > LARGEST:
         return None
     return path.read_bytes()
 
 
 def _extracted(content: bytes) -> bytes:
-    """What is compressed in some bytes; they themselves if nothing is, or too much."""
+    """Decompresses bytes; returns them unchanged if they are not gzip, or too large."""
     if content[:2] != b"\x1f\x8b":
         return content
     try:
@@ -182,7 +182,7 @@ def _md5(content: bytes) -> str:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Writes beside `path` and renames, so that no reader sees a part."""
+    """Writes a file atomically: to a temporary name, which is then renamed."""
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as file:

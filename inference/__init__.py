@@ -1,1 +1,1 @@
-"""Networks asked about images: out of a checkpoint, about files, as ONNX."""
+"""Uses a trained network: evaluation, prediction on files, export to ONNX."""

@@ -1,4 +1,4 @@
-"""Everything that is worth knowing about a network's answers on a test set."""
+"""Metrics of a network on a test set."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ CALIBRATION_BINS = 15
 def answer_test_set(
     classifier: LitClassifier, data: InMemoryDataModule
 ) -> tuple[Tensor, Tensor, float]:
-    """Logits (N, num_classes) and labels (N,) of the test set, on the CPU, and its mean loss.
+    """Logits (N, num_classes), labels (N,), both on the CPU, and mean loss of the test set.
 
     In 32 bits and in the batches of the data module, as in the test of a training, with the same
     bits on the same device.
@@ -34,7 +34,7 @@ def answer_test_set(
     parts = []
     for images, labels in data.test_dataloader():
         images, labels = images.to(device), labels.to(device)
-        logits = classifier(data.preparation(images.float() / 255))
+        logits = classifier(data.preprocessing(images.float() / 255))
         loss.update(classifier.loss(logits, labels) * len(labels), len(labels))
         parts.append((logits.cpu(), labels.cpu()))
     logits, labels = map(torch.cat, zip(*parts, strict=True))
@@ -44,7 +44,7 @@ def answer_test_set(
 def compute_metrics(
     logits: Tensor, labels: Tensor, classes: tuple[str, ...], loss: float
 ) -> dict[str, Any]:
-    """Exact metrics, as fractions, of logits (N, num_classes) for labels (N,), beside the loss.
+    """Exact metrics, as fractions, of logits (N, num_classes) for labels (N,).
 
     The calibration error is the expected one over 15 bins (Guo et al. 2017,
     https://arxiv.org/abs/1706.04599).

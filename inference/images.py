@@ -1,4 +1,4 @@
-"""Image files made into what a dataset's images look like."""
+"""Converts image files to the format of a dataset's images."""
 
 import math
 import warnings
@@ -27,11 +27,11 @@ SIDE = 4096  # of a square that is cut out, likewise
 
 
 class ImageError(Exception):
-    """A file that no image can be read from."""
+    """A file that cannot be read as an image."""
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, and those in the folders, in order; hidden ones and the system's are left out.
+    """The files, and those in the folders, sorted; without hidden and system files.
 
     Raises:
         UserError: If a path is not there, or no file is in them.
@@ -56,7 +56,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_image(path: Path, data: InMemoryDataModule, invert: Inversion = "auto") -> Tensor:
-    """An image file as one of a dataset whose images are light on black.
+    """Reads an image file in the format of a dataset whose images are light on black.
 
     Transparency becomes paper, colour becomes gray. What is dark on light, as told by the border,
     is inverted; what is shown is cut out, on black, with the dataset's margin. An image that is
@@ -87,10 +87,10 @@ def read_image(path: Path, data: InMemoryDataModule, invert: Inversion = "auto")
 
 
 def _read_gray(path: Path) -> np.ndarray:
-    """Brightness in [0, 1], (H, W)."""
+    """Reads the brightness (H, W), in [0, 1]."""
     try:
         if not path.is_file():
-            raise ImageError("it is no file")  # a pipe would be waited for
+            raise ImageError("it is no file")  # opening a pipe would block
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of decoders, about what they can do without
             # By its name, Pillow maps a TIFF into memory, and garbles one that has to be turned.
@@ -119,7 +119,7 @@ def _read_gray(path: Path) -> np.ndarray:
 
 
 def _smaller(image: Image.Image) -> Image.Image:
-    """A very large image at a part of its size, so that what is done with it fits into memory."""
+    """Shrinks a very large image, so that working on it fits into memory."""
     factor = math.ceil(math.sqrt(image.width * image.height / PIXELS))
     if factor == 1:
         return image
@@ -137,7 +137,7 @@ def _what_it_is(path: Path) -> str:
 
 
 def _on_paper(image: Image.Image) -> Image.Image:
-    """Puts a transparent image on white, or on black if what is drawn is light itself."""
+    """Puts a transparent image on white, or on black if its strokes are light."""
     gray, alpha = (np.array(band, np.float32) for band in image.convert("LA").split())
     is_light = (gray * alpha).sum() > 127 * alpha.sum()
     paper = Image.new("RGBA", image.size, "black" if is_light else "white")
@@ -145,7 +145,7 @@ def _on_paper(image: Image.Image) -> Image.Image:
 
 
 def _cut_out(ink: np.ndarray, margin: float) -> np.ndarray:
-    """What is shown, with paper at 0 and the strongest ink at 1, in a square with a margin."""
+    """Crops what is shown to a square with a margin: paper is 0, the strongest ink is 1."""
     if ink.max() < NOTHING:
         return np.zeros_like(ink)
     ink = np.clip(ink / ink.max(), 0, 1)

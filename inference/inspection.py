@@ -1,4 +1,4 @@
-"""What a network costs, and whether it takes the images it is going to get."""
+"""What a network costs, and whether it takes images of a given size."""
 
 import copy
 from typing import Any
@@ -15,12 +15,12 @@ LARGEST_PROBED = 256  # pixels
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Number of values that the network has learnt, or keeps as they are."""
+    """Number of the network's parameters, trained or frozen."""
     return sum(p.numel() for p in net.parameters())
 
 
 def count_trained(net: nn.Module) -> int:
-    """Number of values that training changes."""
+    """Number of the network's trainable parameters."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
@@ -33,7 +33,7 @@ def count_macs(net: nn.Module, channels: int, image_size: int) -> int:
 
 
 def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
-    """Makes sure that a network takes these images, and tells their classes apart.
+    """Checks that a network takes these images and has their number of classes.
 
     Returns:
         What it returns for two images in training, without values.
@@ -62,7 +62,7 @@ def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
 
 
 def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
-    """Sends two images without content through the network, which costs no arithmetic.
+    """Checks the image size by a forward pass of two images on the meta device.
 
     Raises:
         UserError: If the network does not take them; names the smallest size that it takes.
@@ -86,7 +86,7 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
 
 
 def _refusal(net: nn.Module, channels: int, image_size: int) -> str:
-    """What the network says against such images; empty if it takes them."""
+    """The network's error for such images; empty if it takes them."""
     net = copy.deepcopy(net).to("meta").train()
     try:
         net(torch.empty(2, channels, image_size, image_size, device="meta"))

@@ -1,4 +1,4 @@
-"""A network, and the data it was trained on, out of a checkpoint that may be anybody's."""
+"""Loads a network and its data module from a checkpoint, which need not be trusted."""
 
 import importlib
 from argparse import ArgumentError
@@ -26,7 +26,7 @@ def load(
     root: str | None = None,
     trust_classes: bool = False,
 ) -> tuple[LitClassifier, InMemoryDataModule]:
-    """The network of a checkpoint, in eval mode on the CPU, and its data module.
+    """Loads the network of a checkpoint, in eval mode on the CPU, and its data module.
 
     Args:
         path: The checkpoint.

@@ -1,4 +1,4 @@
-"""A network asked about images."""
+"""Logits of images, in batches."""
 
 import torch
 from torch import Tensor
@@ -11,12 +11,12 @@ BATCH = 128  # images on the device at a time
 
 @torch.no_grad()
 def compute_logits(classifier: LitClassifier, data: InMemoryDataModule, images: Tensor) -> Tensor:
-    """Logits of any number of images, in 32 bits, in batches on the network's device.
+    """Computes logits of images in batches, in 32 bits, on the network's device.
 
     Shapes:
         images uint8 (N, 1, H, W) of the dataset's native size -> float (N, num_classes) on the CPU
     """
     device = next(classifier.parameters()).device
     batches = images.split(BATCH)
-    prepared = (data.preparation(batch.to(device).float() / 255) for batch in batches)
-    return torch.cat([classifier(batch).cpu() for batch in prepared])
+    preprocessed = (data.preprocessing(batch.to(device).float() / 255) for batch in batches)
+    return torch.cat([classifier(batch).cpu() for batch in preprocessed])

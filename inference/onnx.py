@@ -1,4 +1,4 @@
-"""A network as one ONNX file that takes raw images."""
+"""Exports a network to one ONNX file that takes raw images."""
 
 import json
 import warnings
@@ -22,8 +22,8 @@ CHECKED = 256  # test images
 TOLERANCE = 1e-4  # largest difference in a probability
 
 
-class WithPreparation(nn.Module):
-    """A network with all that happens to an image before it, and probabilities after it.
+class WithPreprocessing(nn.Module):
+    """A network with its preprocessing before it and a softmax after it.
 
     Args:
         classifier: The network.
@@ -36,7 +36,7 @@ class WithPreparation(nn.Module):
     def __init__(self, classifier: LitClassifier, data: InMemoryDataModule) -> None:
         super().__init__()
         self.net = classifier.net
-        self.preparation = data.preparation
+        self.preprocessing = data.preprocessing
         # Resizing is linear in rows and in columns. As products with two matrices it means the same
         # to every runtime, which antialiased interpolation does not.
         identity = torch.eye(data.native_size)[None, None]
@@ -49,13 +49,13 @@ class WithPreparation(nn.Module):
         images = images.float() / 255
         if self.rows.shape[0] != self.rows.shape[1]:
             images = self.rows @ images @ self.rows.T  # (N, 1, image_size, image_size)
-        return self.net(self.preparation(images)).softmax(1)
+        return self.net(self.preprocessing(images)).softmax(1)
 
 
 def export_onnx(
     classifier: LitClassifier, data: InMemoryDataModule, path: Path, metadata: dict[str, Any]
 ) -> float:
-    """Writes an ONNX file whose answers to the data module's test images are those of PyTorch.
+    """Writes an ONNX file, and checks its probabilities of test images against PyTorch's.
 
     Its input `images` is uint8 (N, 1, H, W) of the dataset's native size with any N, its output
     `probabilities` float (N, num_classes).
@@ -79,7 +79,7 @@ def export_onnx(
     except ImportError as error:
         raise UserError(f"{error.name} is missing: pip install -e '.[export]'.") from error
     images = data.splits["test"].images[:CHECKED]
-    program = _export(WithPreparation(classifier, data).eval(), images[:2])
+    program = _export(WithPreprocessing(classifier, data).eval(), images[:2])
     model = program.model_proto
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     onnx.helper.set_model_props(model, texts)
@@ -100,7 +100,7 @@ def export_onnx(
 
 
 def measured(checkpoint: Path) -> dict[str, Any]:
-    """What the run says of this epoch: its accuracies, and by which commit it was trained."""
+    """The accuracies and the commit that the run folder has for this epoch."""
     found: dict[str, Any] = {}
     # What is not there, or not as a run of ours writes it, is not said.
     with suppress(OSError, ValueError, LookupError, TypeError, RuntimeError):

@@ -1,4 +1,4 @@
-"""What a network says about images: as lines, as a CSV file, as a sheet of pictures."""
+"""Predictions of images: as lines, as a CSV file, as a sheet of pictures."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ SHEET_COLUMNS = 10
 
 @dataclass
 class Prediction:
-    """The most probable classes of an image, the first of them first."""
+    """The most probable classes of an image, sorted by probability."""
 
     source: str  # the file, or the image's index in its test set
     classes: list[str]
@@ -36,7 +36,7 @@ class Prediction:
 
     @property
     def color(self) -> str:
-        """Green if it is right, red if it is wrong, black if nobody knows."""
+        """Green if it is right, red if it is wrong, black without a true class."""
         if self.actual is None:
             return "black"
         return "tab:green" if self.actual == self.classes[0] else "tab:red"
@@ -64,7 +64,7 @@ def from_test_set(data: InMemoryDataModule) -> Iterator[Batch]:
 def from_files(
     files: Sequence[Path], data: InMemoryDataModule, invert: Inversion
 ) -> Iterator[Batch]:
-    """The files that are images, some at a time; the others are named on stderr."""
+    """Reads files in batches; warns of those that are no images."""
     starts = range(0, len(files), BATCH)
     for start in track(starts, console=console, transient=True, disable=len(starts) < 2):
         sources, images = [], []
@@ -103,7 +103,7 @@ def predict(
 
 
 def write_csv(path: Path, predictions: Sequence[Prediction]) -> None:
-    """A row an image: file, actual, and the classes with their probabilities."""
+    """Writes a row per image: file, true class, predicted classes with their probabilities."""
     top_k = len(predictions[0].classes) if predictions else 1
     head = ["file", "actual"]
     for rank in range(1, top_k + 1):
@@ -122,7 +122,7 @@ def write_csv(path: Path, predictions: Sequence[Prediction]) -> None:
 
 
 def draw_sheet(images: Iterable[Tensor], predictions: Sequence[Prediction]) -> Figure:
-    """The images (1, H, W), as they are before preparation, each under what the network says."""
+    """Draws the images (1, H, W), before preprocessing, each below its prediction."""
     predictions = predictions[:SHEET]
     columns = min(SHEET_COLUMNS, len(predictions))
     rows = -(-len(predictions) // columns)

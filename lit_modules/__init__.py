@@ -1,4 +1,4 @@
-"""LightningModules: what turns any network into something that trains."""
+"""LightningModules that train any classification network."""
 
 from lit_modules.classifier import LitClassifier
 from lit_modules.googlenet import LitGoogLeNet

@@ -1,4 +1,4 @@
-"""Reading a checkpoint that may be anybody's: plain data, every byte verified."""
+"""Reads checkpoints that need not be trusted: plain data, every byte verified."""
 
 import pickle
 import warnings
@@ -17,11 +17,11 @@ OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 class DamagedCheckpoint(UserError):
-    """A file that is not whole, or no checkpoint at all."""
+    """A file that is incomplete, damaged, or no checkpoint."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint's plain data onto the CPU, tensors as they are asked for.
+    """Reads a checkpoint's plain data; tensors are memory-mapped, on the CPU.
 
     Every byte is compared with its checksum, which `torch.load` does not do. Nothing that is in the
     file is executed.
@@ -37,7 +37,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"there is no checkpoint {path}.")
     if not path.is_file():
-        raise UserError(f"{path} is no file.")  # a pipe would be waited for
+        raise UserError(f"{path} is no file.")  # opening a pipe would block
     try:
         with open(path, "rb") as file:
             start = file.read(len(OLD_MAGIC))
@@ -76,7 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _are_weights(found: Any) -> bool:
-    """Names with tensors, none of them larger than what the file has for it."""
+    """Whether `found` is a mapping of names to dense tensors, none larger than its storage."""
     return isinstance(found, Mapping) and all(
         isinstance(name, str)
         and isinstance(tensor, Tensor)
@@ -89,7 +89,7 @@ def _are_weights(found: Any) -> bool:
 
 
 def _code_in(path: Path) -> str:
-    """The functions that unpickling would call, as far as they can be told."""
+    """The functions that unpickling would call, as far as torch can list them."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # whatever such a file brings about

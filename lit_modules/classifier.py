@@ -1,4 +1,4 @@
-"""What turns any classification network into something the Trainer can train."""
+"""The LightningModule that trains any classification network."""
 
 import importlib
 import math
@@ -104,7 +104,7 @@ class LitClassifier(LightningModule):
         trust_classes: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """A network as it was trained, out of a checkpoint that may be anybody's.
+        """Loads a trained network from a checkpoint, which need not be trusted.
 
         Args:
             checkpoint_path: The file.
@@ -136,7 +136,7 @@ class LitClassifier(LightningModule):
         trust_classes: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """The same, out of a checkpoint that has been read: there is no other way to one."""
+        """Builds a trained network from a checkpoint's content; every other way leads here."""
         settings = check_hyperparameters(
             checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), trust_classes
         )
@@ -158,7 +158,7 @@ class LitClassifier(LightningModule):
             raise ValueError(str(error)) from error
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of prepared images (N, C, H, W)."""
+        """Logits (N, num_classes) of preprocessed images (N, C, H, W)."""
         return self.net(images)
 
     def setup(self, stage: str) -> None:
@@ -259,7 +259,7 @@ class LitClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def build_optimizer(self) -> Optimizer:
-        """The optimizer of what can be trained; it decays neither biases nor the gains of norms.
+        """Builds the optimizer of the trainable parameters, without decay of biases and norms.
 
         Raises:
             ValueError: If it refuses a value, or is none.
@@ -267,7 +267,7 @@ class LitClassifier(LightningModule):
         return self.optimizer_of(p for p in self.net.parameters() if p.requires_grad)
 
     def optimizer_of(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """The same, of other parameters."""
+        """Builds the optimizer of given parameters."""
         groups: tuple[list, list] = ([], [])
         for parameter in parameters:
             groups[parameter.ndim <= 1].append(parameter)
@@ -280,7 +280,7 @@ class LitClassifier(LightningModule):
         return optimizer
 
     def build_scheduler(self, optimizer: Optimizer, steps: float, epochs: int) -> LRScheduler:
-        """The schedule of a training of so many optimizer steps and epochs; there has to be one.
+        """Builds the schedule of a training of so many optimizer steps and epochs.
 
         Args:
             optimizer: What it changes the rates of.
@@ -324,12 +324,12 @@ class LitClassifier(LightningModule):
         return self._compiled(images)
 
     def _reset(self, stage: str) -> None:
-        """Forgets what an epoch that was interrupted has left."""
+        """Resets the metrics, of which an interrupted epoch may have left some."""
         for name in ("loss", "acc"):
             self.metrics[f"{stage}/{name}"].reset()
 
     def _forget_validation(self) -> None:
-        """Takes away the figures of an earlier validation, which Lightning keeps.
+        """Removes the metrics of an earlier validation, which Lightning keeps.
 
         So what an epoch ends with is of the weights that it ends with, or is not there.
         """
@@ -337,7 +337,7 @@ class LitClassifier(LightningModule):
             self.trainer.callback_metrics.pop(name, None)
 
     def _weight(self, samples: int, batch_idx: int) -> float:
-        """Weight of a batch such that the mean over an optimizer step is that over its samples.
+        """Weight of a batch, so that the mean over an optimizer step is the mean over its samples.
 
         Processes, and batches that accumulate, average their gradients evenly. Where the last
         steps of an epoch do not divide by their number, one has a sample more than another.
@@ -367,7 +367,7 @@ class LitClassifier(LightningModule):
         self.metrics[f"{stage}/acc"].update((logits.argmax(1) == labels).sum(), number)
 
     def _log(self, stage: str) -> None:
-        """Names the metrics of an epoch; Lightning computes them when it ends, early or not."""
+        """Logs the metrics of an epoch; Lightning computes them when it ends, early or not."""
         for name in (f"{stage}/loss", f"{stage}/acc"):
             # The training's own reach the loggers in on_train_epoch_end.
             self.log(
@@ -376,7 +376,7 @@ class LitClassifier(LightningModule):
 
 
 def _shared_by_copies(make: Callable[..., Any]) -> Callable[..., Any]:
-    """`make` as a plain function, which `deepcopy` leaves alone.
+    """Wraps `make` in a plain function, which `deepcopy` does not copy.
 
     What the command line gives refers to the Trainer, and averaging weights copies the module.
     """

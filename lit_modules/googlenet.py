@@ -1,4 +1,4 @@
-"""What GoogLeNet needs beyond every other network: the loss of its auxiliary heads."""
+"""The LightningModule of GoogLeNet, with the loss of its auxiliary heads."""
 
 from typing import Any
 

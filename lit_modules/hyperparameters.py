@@ -1,4 +1,4 @@
-"""What a checkpoint, which may be anybody's, says of its network: looked at before it is built."""
+"""Checks the hyperparameters of an untrusted checkpoint before a network is built from them."""
 
 import importlib
 import re
@@ -38,11 +38,11 @@ VALUES = 10_000  # in all; with every reference counted, of which there can be m
 
 
 class UntrustedError(ValueError):
-    """A checkpoint that names what it may not name, unless somebody trusts it."""
+    """A checkpoint names classes that are allowed only if the user trusts it."""
 
 
 def is_plain(value: Any) -> bool:
-    """Whether this is None, bool, int, float or str, or a few lists and named values of such."""
+    """Whether a value is plain: None, bool, int, float, str, or lists and dicts of them."""
     left = VALUES
 
     def check(value: Any, depth: int) -> bool:
@@ -60,7 +60,7 @@ def is_plain(value: Any) -> bool:
 
 
 def check_hyperparameters(found: Any, trust_classes: bool = False) -> dict[str, Any]:
-    """Makes sure that hyperparameters are plain values, and name nothing from elsewhere.
+    """Checks that hyperparameters are plain values and name only what is on the list.
 
     Args:
         found: What a checkpoint holds for hyperparameters.
@@ -88,7 +88,7 @@ def check_hyperparameters(found: Any, trust_classes: bool = False) -> dict[str, 
 
 @contextmanager
 def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
-    """Refuses a network much larger than these weights, before it fills the memory.
+    """Stops the construction of a network much larger than its weights, before memory is full.
 
     Raises:
         ValueError: If it is.
@@ -115,7 +115,7 @@ def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
 
 
 def ask_no_other_python() -> None:
-    """Tells jsonargparse where type stubs are.
+    """Gives jsonargparse the path of type stubs without starting another interpreter.
 
     It would ask a fresh interpreter, which takes a `json.py` in the current folder for Python's.
     """
@@ -125,7 +125,7 @@ def ask_no_other_python() -> None:
 
 
 def _is_trusted(name: str) -> bool:
-    """Whether this is a part of a network or of its training, and a trusted module's own."""
+    """Whether an object belongs to a network or its training, and a trusted module defines it."""
     module, _, attribute = name.rpartition(".")
     try:
         if not name.startswith(TRUSTED) or not find_spec(module):
@@ -145,7 +145,7 @@ def _is_trusted(name: str) -> bool:
 
 
 def _names(value: Any, key: str = "") -> Iterator[str]:
-    """Every string that is more than a word: it could be imported, or parsed as YAML."""
+    """Every string that is more than a word, as it could be imported or parsed as YAML."""
     if key in DOWNLOADED and value:
         yield f"{key}={value}"
     elif isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What is averaged over the samples of an epoch."""
+"""Metrics that are means over the samples of an epoch."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ class SampleMean(Metric):
         self.add_state("samples", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, total: Tensor, samples: int) -> None:
-        """Adds the sum () of a figure over so many samples."""
+        """Adds a sum () over so many samples."""
         # Training in bfloat16 converts all of a module's states.
         self.total = self.total.to(self.precise) + total
         self.samples += samples

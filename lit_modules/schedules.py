@@ -1,4 +1,4 @@
-"""Learning-rate schedules: one that needs no length, and torch's own in sequence."""
+"""Learning-rate schedules: warm-up and cosine, and sequences of torch's schedulers."""
 
 import math
 import warnings
@@ -50,7 +50,7 @@ class WarmupCosine:
 
 
 class Schedules:
-    """Schedulers of torch's one after the other, stepped after each optimizer step or epoch.
+    """A sequence of torch's schedulers, stepped after each optimizer step or epoch.
 
     Args:
         schedules: Each makes a scheduler from the optimizer.
@@ -82,7 +82,7 @@ class Schedules:
             raise ValueError(f"milestones must be positive and rise, got {self.milestones}")
 
     def build(self, optimizer: Optimizer, length: float) -> LRScheduler:
-        """The scheduler of a training of so many optimizer steps, or epochs.
+        """Builds the scheduler of a training of so many optimizer steps, or epochs.
 
         Raises:
             ValueError: If one has another length than its place, or watches validations.
@@ -104,7 +104,7 @@ class Schedules:
 
 
 def check_makes_scheduler(make: Callable[[Optimizer], LRScheduler]) -> None:
-    """Makes sure that a function does not say of itself that it returns something else.
+    """Checks that the return annotation of a function, if it has one, is a scheduler.
 
     It is not called: a function that makes a network may download its weights.
 
@@ -120,7 +120,7 @@ def check_makes_scheduler(make: Callable[[Optimizer], LRScheduler]) -> None:
 
 
 def check_length(scheduler: LRScheduler, length: float, unit: str) -> None:
-    """Compares where a scheduler ends, if it knows that, with where its part of the training does.
+    """Warns if a scheduler ends before or after its part of the training.
 
     Args:
         scheduler: Any of torch's.

@@ -10,8 +10,8 @@ Departures from the paper:
 - No local response normalisation: VGG's authors found that it does not help.
 - An adaptive average pool before the classifier. At 224 x 224 it changes nothing; it admits other
   sizes.
-- Weights start from Kaiming's distribution; the paper's normal one with standard deviation 0.01 and
-  biases of one hardly train without its weeks of patience.
+- Kaiming-normal initialization; with the paper's own, a standard deviation of 0.01 and biases of 1,
+  training starts very slowly.
 """
 
 from torch import Tensor, nn

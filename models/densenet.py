@@ -8,7 +8,7 @@ Departures from the paper:
 - The plain network, the default, has four blocks of six layers behind the paper's ImageNet stem and
   halves the channels in its transitions; the paper's plain one has three blocks for 32 x 32.
 - No dropout in the layers: the paper's is for training without augmentation.
-- Convolutions start from Kaiming's distribution in the fan-out form.
+- Kaiming-normal initialization of the convolutions, fan-out.
 
 The parameters of the named variants have torchvision's names.
 """
@@ -49,7 +49,7 @@ class DenseLayer(nn.Module):
 
 
 def dense_block(in_channels: int, layers: int, growth_rate: int, bottleneck: bool) -> nn.Sequential:
-    """Layers each of which sees the channels of all before it."""
+    """Layers, each of which gets the channels of all layers before it."""
     return nn.Sequential(
         OrderedDict(
             (

@@ -11,7 +11,7 @@ Departures from the paper:
 - An adaptive average pool to 4 x 4 in the auxiliary heads. At 224 x 224 it changes nothing; it
   admits other sizes.
 - Batch normalisation, which came a year later, is a knob. Off, as in the paper, by default.
-- Weights start from Kaiming's distribution in the fan-in form; the paper does not tell its own.
+- Kaiming-normal initialization, fan-in; the paper does not state its own.
 """
 
 from functools import partial
@@ -39,7 +39,7 @@ def conv(
     padding: int = 0,
     batch_norm: bool = False,
 ) -> nn.Sequential:
-    """A convolution, batch normalisation if asked for, and ReLU."""
+    """A convolution, optional batch normalisation, and ReLU."""
     norm = [nn.BatchNorm2d(channels)] if batch_norm else []
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel_size, stride, padding),
@@ -93,7 +93,7 @@ class Inception(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """A small classifier on a map in the middle, which feeds gradient to the lower layers.
+    """A small classifier on an intermediate map, which adds gradient to the lower layers.
 
     Shapes:
         (N, in_channels, H, W) -> logits (N, num_classes)

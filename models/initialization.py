@@ -1,4 +1,4 @@
-"""The starting weights that the networks with ReLU share."""
+"""The initialization that the networks with ReLU share."""
 
 from typing import Literal
 
@@ -6,9 +6,9 @@ from torch import nn
 
 
 def init_weights(module: nn.Module, mode: Literal["fan_out", "fan_in"] = "fan_out") -> None:
-    """Starts a layer; to be handed to `nn.Module.apply`.
+    """Initializes a layer; for `nn.Module.apply`.
 
-    Convolutions: Kaiming's normal distribution (He et al. 2015, https://arxiv.org/abs/1502.01852).
+    Convolutions: Kaiming-normal (He et al. 2015, https://arxiv.org/abs/1502.01852).
     Linear layers: normal with standard deviation 0.01. Biases: zero. Norms: the identity.
 
     Args:

@@ -7,8 +7,8 @@ Departures from the paper:
 - The paper's tables are for images of 32 x 32; this is the form for 224 x 224 that its authors
   published for ImageNet, with the strides of AlexNet.
 - Dropout once, before the last block.
-- Weights start from Kaiming's distribution; the 1 x 1 convolutions of the last block from the
-  identity, with which no class is dead from the start.
+- Kaiming-normal initialization; the 1 x 1 convolutions of the last block start as the identity, so
+  that no class is dead from the start.
 """
 
 from torch import Tensor, nn

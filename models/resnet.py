@@ -7,7 +7,7 @@ Departures from the paper:
 
 - The stride of a bottleneck is on its 3 x 3 convolution, as in torchvision ("v1.5"), not on the
   first 1 x 1: it throws less of the map away.
-- Convolutions start from Kaiming's distribution in the fan-out form, as in torchvision.
+- Kaiming-normal initialization of the convolutions, fan-out, as in torchvision.
 
 The parameters have torchvision's names.
 """

@@ -8,7 +8,7 @@ Departures from the paper:
 - Batch normalisation, which came a year later, is a knob. Off, as in the paper, by default.
 - An adaptive average pool before the classifier, as in torchvision. At 224 x 224 it changes
   nothing; it admits other sizes.
-- Weights start from Kaiming's distribution; the paper starts its deep nets from a trained VGG-11.
+- Kaiming-normal initialization; the paper starts its deep networks from a trained VGG-11.
 
 The parameters have torchvision's names.
 """

@@ -1,4 +1,4 @@
-"""Which keys of a config a sweep varies over which values."""
+"""Reads the search space of a sweep."""
 
 import math
 import warnings
@@ -62,7 +62,7 @@ def _distribution(key: str, values: Any) -> BaseDistribution:
 
 
 def as_arguments(values: dict[str, Any]) -> list[str]:
-    """Values of a trial as a command line has them."""
+    """The values of a trial as command-line arguments."""
     return [
         word
         for key, value in values.items()
@@ -71,7 +71,7 @@ def as_arguments(values: dict[str, Any]) -> list[str]:
 
 
 def points_to_check(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
-    """As few points as have every choice and both ends of every range among them."""
+    """A small set of points that covers every choice and both ends of every range."""
     values = {
         key: among.choices
         if isinstance(among, CategoricalDistribution)

@@ -1,4 +1,4 @@
-"""Trials of a sweep: each a run of its own, chosen and pruned by its validation accuracy."""
+"""Runs the trials of a sweep, each a run of its own, chosen and pruned by validation accuracy."""
 
 import gc
 import traceback
@@ -31,7 +31,7 @@ WIDTH = 9  # of a column, at least: four significant digits and an exponent
 
 
 class Sweep:
-    """A study of trials, in a folder from which it goes on.
+    """A study of trials that resumes from its folder.
 
     Args:
         folder: Where `sweep.db` and the trials' folders are.
@@ -190,7 +190,7 @@ class Sweep:
         return study
 
     def _go_on_with(self, killed: FrozenTrial) -> None:
-        """Puts a trial that was killed first in the queue, with its values and its folder."""
+        """Queues a killed trial again, first, with its values and its folder."""
         if killed.number not in self._continued():  # by a start that was killed in the next line
             folder = killed.user_attrs.get(FOLDER, killed.number)
             attributes = {FOLDER: folder, INSTEAD_OF: killed.number}

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, said before it is parsed or better than the parser does."""
+"""Checks of a command line that the parser does not make, or reports less clearly."""
 
 import os
 import re
@@ -16,7 +16,7 @@ OF_THE_SHELL = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # --config <(...)
 
 
 def check_files(args: Sequence[str]) -> None:
-    """Makes sure that the configs of a command line can be read, and name nothing twice.
+    """Checks that the config files of a command line can be read and have no duplicate keys.
 
     Of what stands twice in a YAML file, the parser forgets the first without a word.
 
@@ -27,7 +27,7 @@ def check_files(args: Sequence[str]) -> None:
         if path.startswith(OF_THE_SHELL):
             continue  # it can be read once
         if os.path.exists(path) and not os.path.isfile(path):
-            raise UserError(f"the config {path} is no file.")  # a pipe would be waited for
+            raise UserError(f"the config {path} is no file.")  # opening a pipe would block
         try:
             root = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
         except FileNotFoundError:
@@ -39,7 +39,7 @@ def check_files(args: Sequence[str]) -> None:
 
 
 def check_texts(value: Any, key: str = "") -> None:
-    """Makes sure that no text of a config has a NUL in it, which ends the names of files.
+    """Checks that no string of a config contains a NUL, which no file name may have.
 
     Raises:
         UserError: If one has, with its key.
@@ -52,7 +52,7 @@ def check_texts(value: Any, key: str = "") -> None:
 
 
 def suggestion(message: str, parser: ArgumentParser) -> str:
-    """What an option that is not there may have been meant to be."""
+    """Suggests the option that is most like an unknown one."""
     found = re.search(r"unrecognized arguments: --([\w.]+)", message)
     names = list(parser.get_defaults().keys()) if found else []
     meant = get_close_matches(found[1], names, 1) if found else []
@@ -67,7 +67,7 @@ def _configs(args: Sequence[str]) -> Iterator[str]:
 
 
 def _twice(root: yaml.Node | None) -> Iterator[tuple[str, str]]:
-    """Keys of one mapping that are there twice, with their lines."""
+    """Duplicate keys of a mapping, with their line numbers."""
     left, seen = [root], set()
     while left:
         node = left.pop()

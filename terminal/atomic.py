@@ -1,4 +1,4 @@
-"""Files that a reader never sees half of, even after a power cut."""
+"""Writes files atomically: a reader sees the old or the new content, even after a power cut."""
 
 import errno
 import os

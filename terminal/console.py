@@ -1,4 +1,4 @@
-"""What a user sees: a header, a line an epoch, a progress bar and the result."""
+"""Prints names with values, and tables, to the terminal."""
 
 import logging
 import warnings
@@ -14,7 +14,7 @@ console = Console(highlight=False)
 
 
 def filter_known_warnings() -> None:
-    """Leaves out tips, advertisements and warnings about what this project has decided."""
+    """Hides tips, advertisements and warnings that a user cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # somebody asked for it

@@ -12,12 +12,12 @@ SET_BY_THE_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def usable_processors() -> int:
-    """Processors of this process, by its affinity and its container's quota."""
+    """Number of processors available to this process, by its affinity and its container's quota."""
     return joblib.cpu_count()
 
 
 def limit_threads(processes: int = 1) -> None:
-    """Has torch use no more threads than it has processors, unless the user has set their number.
+    """Limits torch's threads to the available processors, unless the user has set a number.
 
     By itself torch starts a thread for each core of the host, whatever part of it a container may
     use.
@@ -34,7 +34,7 @@ def limit_threads(processes: int = 1) -> None:
 
 
 def best_device() -> torch.device:
-    """A GPU where there is one."""
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -45,7 +45,7 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory the run has had: of the GPU, or of the process on a CPU."""
+    """The peak memory of the run: allocated on the GPU, or of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

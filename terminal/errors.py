@@ -1,4 +1,4 @@
-"""What a user does wrong is answered in one line; a bug in the code keeps its traceback."""
+"""Reports a user's mistake in one line; a bug in the code keeps its traceback."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ PLAIN = (
 
 
 class UserError(Exception):
-    """Something the user can put right. The message names the thing and the way out."""
+    """A mistake that the user can correct. The message names it and the way out."""
 
 
 @contextmanager
@@ -66,12 +66,12 @@ def one_line_errors() -> Iterator[None]:
 
 
 def warn(message: str) -> None:
-    """Says in one line on stderr what the user should know, and goes on."""
+    """Prints a warning of one line on stderr."""
     _print("warning", message)
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether the memory is full: on a CPU, torch has no class of errors for that."""
+    """Whether an error means that memory is full; for the CPU, torch has no class for it."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate" in str(error)
 
@@ -83,7 +83,7 @@ def _print(kind: str, message: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""A text in which what a terminal would obey, or cannot show, is written out: `\x1b`."""
+    r"""Escapes control and other unprintable characters of a text: `\x1b`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -97,7 +97,7 @@ def raising(*kinds: type[Exception], advice: str = "") -> Iterator[None]:
 
 
 def shorten(message: str) -> str:
-    """The gist of a jsonargparse message, which is a tree of all that it tried.
+    """Shortens a jsonargparse message, which is a tree of everything it tried.
 
     The key that the problem is in and the innermost problem; other messages stay as they are.
     """

@@ -57,7 +57,7 @@ class RunFolder:
         return self.path / "results.json"
 
     def is_finished(self) -> bool:
-        """Whether the results are there, whole."""
+        """Whether `results.json` exists and is complete."""
         if self._path is None:
             return False
         try:
@@ -69,7 +69,7 @@ class RunFolder:
         return isinstance(results, dict) and "test_accuracy" in results
 
     def take(self) -> FileLock:
-        """Creates the folder, or the next free number, for this process alone.
+        """Creates the folder, or the next free number, and locks it for this process.
 
         Returns:
             A lock, held until it is released or the process dies.

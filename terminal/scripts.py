@@ -1,4 +1,4 @@
-"""What the scripts that read a checkpoint have in common."""
+"""Argument parsers of the scripts that read a checkpoint."""
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -14,7 +14,7 @@ PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
 
 class OneLineParser(ArgumentParser):
-    """Command line whose wrong use is a `UserError`."""
+    """An argument parser that raises `UserError` on wrong use."""
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_abbrev=False)
@@ -37,7 +37,7 @@ class OneLineParser(ArgumentParser):
 
 
 class ScriptParser(OneLineParser):
-    """Command line of a script that reads one checkpoint."""
+    """The argument parser of a script that reads one checkpoint."""
 
     def __init__(self, description: str) -> None:
         super().__init__(description)

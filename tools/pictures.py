@@ -1,4 +1,4 @@
-"""Makes the pictures of the README out of finished runs.
+"""Makes the pictures of the README from finished runs.
 
     python -m tools.pictures --runs runs [--root data] [--chromium chromium]
 

@@ -1,4 +1,4 @@
-"""Prints the rooms of the house, what each holds and imports, and what breaks the order of floors.
+"""Prints the rooms of the project with their lines and imports, and checks their order.
 
     python -m tools.rooms            the floors from the ground, each room's lines and imports
     python -m tools.rooms --check    exits with 1 if an import goes upwards or in a circle

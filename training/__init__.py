@@ -1,1 +1,1 @@
-"""What surrounds the Trainer: command line, run folders, checkpoints, reproducibility, console."""
+"""From a command line to a finished run: command line, checks, recipe, processes, results."""

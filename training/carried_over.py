@@ -1,4 +1,4 @@
-"""What was said of one class and is given to another: jsonargparse carries arguments over."""
+"""Finds arguments that jsonargparse carries over from one class to another."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from training.recipe import defaults_of
 
 
 def carried_over(parser: ArgumentParser, args: list[str], config: Namespace) -> list[str]:
-    """Says it of the `config` that `parser` has made of `args`: `lr 0.1 of Adam, in SGD`.
+    """Describes what was carried over in a parsed config: `lr 0.1 of Adam, in SGD`.
 
     What was given again for the new class, and what it has by default, is not named.
     """
@@ -42,7 +42,7 @@ def carried_over(parser: ArgumentParser, args: list[str], config: Namespace) -> 
 
 
 def _walk(key: str, part: Any) -> Iterator[tuple[str, Any]]:
-    """All parts of a config by their keys as a command line has them."""
+    """All values of a config by their dotted keys on a command line."""
     yield re.sub(r"^\.|\.(init_args|class_path)\b", "", key), part
     if isinstance(part, dict | list):
         for name, inner in part.items() if isinstance(part, dict) else enumerate(part):
@@ -56,7 +56,7 @@ def _classes(config: Namespace) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def _given(option: str, value: str = "") -> set[str]:
-    """The keys of values and classes that an option gives, or the file that it names."""
+    """The keys that an option, or the file that it names, sets."""
     key, _, joined = option.lstrip("-").partition("=")
     part: Any = joined or value
     with suppress(yaml.YAMLError, ValueError):  # else a plain value, or one in bytes

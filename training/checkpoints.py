@@ -1,4 +1,4 @@
-"""Checkpoint files that a reader never sees half of, and the one that a run goes on from."""
+"""Writes checkpoints atomically, and finds the one that a run resumes from."""
 
 import io
 from pathlib import Path
@@ -16,7 +16,7 @@ from terminal.run_folder import RunFolder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes and renames; reads plain data only.
+    """Writes checkpoints atomically and reads plain data only.
 
     With several processes the first one reads and sends the bytes to the others, so that a run
     also goes on where machines have no file system in common.
@@ -55,7 +55,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read_fitting_checkpoint(path: Path, module: LightningModule) -> dict[str, Any]:
-    """Reads a checkpoint and makes sure that it has the weights of this network.
+    """Reads a checkpoint and checks that its weights fit this network.
 
     Raises:
         UserError: If it is another network's, or no checkpoint.
@@ -75,7 +75,7 @@ def read_fitting_checkpoint(path: Path, module: LightningModule) -> dict[str, An
 
 
 def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | None, int, int]:
-    """The checkpoint to go on from, and the epochs and steps that it was taken after.
+    """The checkpoint to resume from, and the number of epochs and steps before it.
 
     It is the last one, or else the best; a run that has none yet starts at step 0.
 

@@ -238,7 +238,7 @@ class TrainingCLI(LightningCLI):
 
     @contextmanager
     def open_run(self) -> Iterator[RunFolder]:
-        """The run folder, taken for this process and for those that train with it.
+        """Takes the run folder for this process and for those that train with it.
 
         Sets `is_finished` and `resume_from`, on which all of them agree.
 
@@ -294,7 +294,7 @@ class TrainingCLI(LightningCLI):
             disconnect()
 
     def facts(self) -> dict[str, str]:
-        """What the run is about to do, for its header."""
+        """The lines of the header that is printed before the training."""
         net, data, trainer = self.model.net, self.datamodule, self.trainer
         macs = count_macs(net, data.channels, data.image_size)
         trained = count_trained(net)
@@ -323,7 +323,7 @@ class TrainingCLI(LightningCLI):
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
-    """What distinguishes runs: the seed and the recipe by their short names, but what is off."""
+    """The seed and the settings of the recipe by short names, without those that are false."""
     found = {}
     for key, value in ({SEED: config[SEED]} | recipe(config)).items():
         name = key.replace("init_args.", "").removesuffix(".class_path")

@@ -1,4 +1,4 @@
-"""How long a training is going to take, said where it is longer than one would wait for."""
+"""Estimates how long a training will take, where that is long."""
 
 import copy
 import time
@@ -16,7 +16,7 @@ SLOWEST = 50  # times slower than that is a core without wide vectors
 
 
 def long_training(net: nn.Module, data: InMemoryDataModule, trainer: Trainer, epochs: int) -> str:
-    """How long a processor will train, if that is long; empty if it is not, or on a GPU.
+    """An estimate of a long training's time on a CPU; empty if it is short, or on a GPU.
 
     A lower bound is found from the network's arithmetic, for nothing. Only where a slow processor
     could need `LONG` for it are a few images timed.
@@ -40,7 +40,7 @@ def long_training(net: nn.Module, data: InMemoryDataModule, trainer: Trainer, ep
 
 
 def seconds_of_image(net: nn.Module, data: InMemoryDataModule, trainer: Trainer) -> float:
-    """Time that an image takes in training, in large batches; measured on a copy of the network."""
+    """Training time per image in large batches, measured on a copy of the network."""
     net = copy.deepcopy(net).train()
     size, times = data.image_size, []
     state = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""The scalars of a run, for TensorBoard and for files that people and scripts read."""
+"""Loggers for TensorBoard and for `metrics.csv`, both in the run folder."""
 
 import csv
 from pathlib import Path

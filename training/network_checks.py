@@ -1,4 +1,4 @@
-"""Whether a network can be trained as the config says, found out before anything is written."""
+"""Checks of network, precision, optimizer and schedule before anything is written."""
 
 import warnings
 
@@ -15,7 +15,7 @@ from terminal.errors import UserError, raising, warn
 
 
 def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
-    """Makes sure, without any arithmetic, that a network can be trained on these images.
+    """Checks, on meta tensors, that a network can be trained on these images.
 
     Raises:
         UserError: If it cannot, with what has to change.
@@ -32,7 +32,7 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
 
 
 def check_precision(module: LitClassifier, precision: str | int, accelerator: str) -> None:
-    """Makes sure that 16 bits are there, and do not make the optimizer divide by 0.
+    """Checks that the device has 16-bit arithmetic, and that the optimizer's eps is not 0 in it.
 
     That would look as if the training had diverged.
 
@@ -59,7 +59,7 @@ def check_precision(module: LitClassifier, precision: str | int, accelerator: st
 def check_schedule(
     module: LitClassifier, trainer: Trainer, batches: int, is_validated: bool
 ) -> None:
-    """Makes a step of the optimizer and of the schedule, before anything is written.
+    """Tries a step of the optimizer and of the schedule, before anything is written.
 
     Warns where a schedule ends before or after the training.
 
@@ -99,7 +99,7 @@ def check_schedule(
 
 
 def _try_optimizer(module: LitClassifier) -> None:
-    """Makes a step with parameters of a single value, of as many dimensions as the network's."""
+    """Tries an optimizer step on one-element parameters of the same ranks as the network's."""
     ranks = sorted({p.ndim for p in module.net.parameters() if p.requires_grad})
     parameters = [nn.Parameter(torch.zeros([1] * rank)) for rank in ranks]
     for parameter in parameters:

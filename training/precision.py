@@ -1,4 +1,4 @@
-"""The precision of a training that does not name one."""
+"""Chooses the precision of a training that does not name one."""
 
 import torch
 
@@ -8,7 +8,7 @@ WORTH_CONVERTING = 10_000_000
 
 
 def usual_precision(accelerator: str, macs: int) -> str:
-    """Mixed with bfloat16 where the device multiplies in it and is faster for it, or else 32 bits.
+    """bf16-mixed where the device multiplies in bfloat16 and gains from it, else 32-true.
 
     Args:
         accelerator: The Trainer's.
@@ -22,7 +22,7 @@ def usual_precision(accelerator: str, macs: int) -> str:
 
 
 def _processor_has_bf16() -> bool:
-    """Whether the processor multiplies in bfloat16, and torch has not been told otherwise."""
+    """Whether the processor has bfloat16 multiplication, and torch is allowed to use it."""
     capabilities = torch.cpu.get_capabilities()
     can = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return bool(can) and torch.backends.cpu.get_cpu_capability().startswith("AVX512")

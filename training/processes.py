@@ -1,4 +1,4 @@
-"""Several processes that train one network: what they agree on, and how they die."""
+"""Training by several processes: their checks, their agreement, their end."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DECISION = "TRAINING_DECISION"  # what the first process tells those that Lightn
 
 
 def check_processes(trainer: Trainer, batch_size: int, run_dir_is_named: bool) -> None:
-    """Makes sure that the processes are as many as the Trainer thinks and share their work evenly.
+    """Checks that the number of processes is the Trainer's and divides the batch.
 
     Raises:
         UserError: If not, with what has to change.
@@ -45,14 +45,14 @@ def check_processes(trainer: Trainer, batch_size: int, run_dir_is_named: bool) -
 
 
 def processes_that_share_processors(trainer: Trainer) -> int:
-    """Processes of this machine that train together; SLURM gives each its own processors."""
+    """Number of processes that share this machine's processors; SLURM gives each its own."""
     if isinstance(_environment(trainer), LightningEnvironment):
         return trainer.num_devices
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's
 
 
 def first_process_decides(trainer: Trainer, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `decide` returns in the first process, in all of them: plain values.
+    """Calls `decide` in the first process, and returns its plain values in all of them.
 
     Raises:
         UserError: What `decide` raises, in all of them.
@@ -81,7 +81,7 @@ def first_process_decides(trainer: Trainer, decide: Callable[[], dict[str, Any]]
 
 
 def die_with_the_launcher() -> None:
-    """Ends this process when the one that has started it for one of the devices is gone.
+    """Ends this process when its launcher, which started it for one of the devices, is gone.
 
     Otherwise it would wait for the others, and keep the memory of its GPU, for half an hour.
     """
@@ -98,7 +98,7 @@ def die_with_the_launcher() -> None:
 
 
 def disconnect() -> None:
-    """Parts the processes; one whose interpreter ends while they are connected can abort."""
+    """Destroys the process group; an interpreter that exits before that may abort."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 

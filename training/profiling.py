@@ -1,4 +1,4 @@
-"""A step that nobody profiles should not pay for it."""
+"""A profiler that costs nothing when nobody profiles."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -6,7 +6,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 
 
 class Unprofiled(PassThroughProfiler):
-    """Lightning's default, without the generator that it makes and ends a hundred times a step."""
+    """Lightning's default profiler without its context manager, entered a hundred times a step."""
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:
         return nullcontext()

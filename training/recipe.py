@@ -1,4 +1,4 @@
-"""What belongs to a recipe: the part of a config that makes a difference to the result."""
+"""The recipe: the part of a config that affects the result."""
 
 from functools import cache
 from pydoc import ErrorDuringImport, locate
@@ -42,7 +42,7 @@ PRECISIONS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64
 
 
 def recipe(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a config that make a difference to the result, the seed not among them.
+    """The settings of a config that affect the result, without the seed.
 
     Going on with a run, comparing runs and TensorBoard's HParams all ask here.
 
@@ -87,7 +87,7 @@ def recipe(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_recipe(run: RunFolder, config: str) -> None:
-    """Makes sure that a run goes on with the recipe it was started with.
+    """Checks that a run resumes with the recipe that it was started with.
 
     How it is trained may change: devices, logging, where the datasets are.
 
@@ -116,7 +116,7 @@ def check_recipe(run: RunFolder, config: str) -> None:
 
 @cache
 def defaults_of(class_path: str) -> dict[str, Any]:
-    """What the arguments of a class or a function are by default; none if it is not there."""
+    """The default arguments of a class or function; empty if it does not exist."""
     try:
         kind = locate(class_path)
     except ErrorDuringImport:

@@ -50,13 +50,13 @@ def collect_results(cli: TrainingCLI, test_metrics: Mapping[str, float]) -> dict
 
 
 def count_test_images(trainer: Trainer) -> int:
-    """Images that the test asked about: all of them, but for `trainer.limit_test_batches`."""
+    """Number of tested images: all of them, unless `trainer.limit_test_batches` is set."""
     sampler, (batches,) = trainer.test_dataloaders.sampler, trainer.num_test_batches
     return sum(map(sampler.samples_of_step, range(batches)))
 
 
 def write_results(run: RunFolder, results: dict[str, Any]) -> None:
-    """Writes `results.json`, whole or not at all."""
+    """Writes `results.json` atomically."""
     write_atomically(
         run.results, lambda path: path.write_text(json.dumps(results, indent=2) + "\n")
     )

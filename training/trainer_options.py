@@ -1,4 +1,4 @@
-"""Options of Lightning's Trainer with which a run would not be what this project promises."""
+"""Checks of the Trainer's options: which ones would break this project's promises."""
 
 import importlib
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveragin
 
 
 def check_trainer_options(trainer: Namespace) -> None:
-    """Makes sure that the Trainer is to train whole epochs, to validate and to test.
+    """Checks that the Trainer trains whole epochs, validates and tests.
 
     Lightning's own EMAWeightAveraging gives way to this project's, which takes its arguments.
 
@@ -84,12 +84,12 @@ def check_trainer_options(trainer: Namespace) -> None:
 
 
 def is_trial(trainer: Namespace) -> bool:
-    """Whether the Trainer is to try something out, of which nothing is kept."""
+    """Whether `fast_dev_run` or `overfit_batches` is set: such a run keeps nothing."""
     return bool(trainer.fast_dev_run or trainer.overfit_batches)
 
 
 def check_kept(keeping: Sequence[Callback]) -> None:
-    """Makes sure that checkpoints of the user's own are not written over those of the run.
+    """Checks that the user's own checkpoints do not overwrite those of the run.
 
     Raises:
         UserError: If they would be, with the way out.
@@ -107,7 +107,7 @@ def check_kept(keeping: Sequence[Callback]) -> None:
 
 
 def check_watched(watching: Sequence[Callback], module: LightningModule) -> None:
-    """Makes sure that what callbacks watch is measured; a module of the user's own may log more.
+    """Checks that the metrics that callbacks monitor exist; the user's own module may log more.
 
     Raises:
         UserError: If not, with what is.
@@ -124,7 +124,7 @@ def check_watched(watching: Sequence[Callback], module: LightningModule) -> None
 
 
 def check_averages(averaging: Sequence[Callback]) -> None:
-    """Makes sure that averages of weights can be kept where they are to be.
+    """Checks that averages of weights can be kept on their device.
 
     Raises:
         UserError: If there is no such device.
@@ -142,7 +142,7 @@ def check_averages(averaging: Sequence[Callback]) -> None:
 
 
 def count_batches(trainer: Trainer, split: str, batches: int) -> int:
-    """Batches of train or val that are left of so many by the Trainer's limit.
+    """Number of batches that the Trainer's limit leaves.
 
     Raises:
         UserError: If the limit is a share that leaves none.
@@ -155,7 +155,7 @@ def count_batches(trainer: Trainer, split: str, batches: int) -> int:
 
 
 def check_epoch(trainer: Trainer, batches: int, is_validated: bool) -> None:
-    """Makes sure that an epoch ends with a whole step, and a validation if there is to be any.
+    """Checks that an epoch ends with a complete optimizer step, and with a validation if any.
 
     That is where checkpoints are kept.
 

@@ -30,7 +30,7 @@ def test_the_same_pixels_as_torchvision_with_pil(data_root, extracted_root, size
     data = FashionMNIST(root=data_root, image_size=size)
     data.setup("test")
     images, labels = next(iter(data.test_dataloader()))
-    ours = data.preparation(images.float() / 255)
+    ours = data.preprocessing(images.float() / 255)
     to_size = [transforms.Resize((size, size))] if size != 28 else []
     transform = transforms.Compose(
         [*to_size, transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
@@ -101,7 +101,7 @@ def check_normalised(data):
 
 def test_a_gray_channel_is_repeated_when_asked():
     data = Digits(channels=3)
-    images = data.preparation(torch.rand(2, 1, 8, 8))
+    images = data.preprocessing(torch.rand(2, 1, 8, 8))
     assert images.shape == (2, 3, 8, 8)
     assert torch.equal(images[:, 0], images[:, 2])
 

@@ -100,5 +100,5 @@ def test_the_example_of_the_page_learns(tmp_path, devices):
     data.setup("fit")
     images, labels = data.splits["val"]
     with torch.no_grad():
-        logits = classifier.cpu()(data.preparation(images.float() / 255))
+        logits = classifier.cpu()(data.preprocessing(images.float() / 255))
     assert (logits.argmax(1) == labels).float().mean() > 0.9

@@ -148,7 +148,7 @@ def test_what_a_dataset_loads_is_refused_or_can_be_trained_on(loaded, stage, cha
         loader = data.train_dataloader() if stage == "fit" else data.test_dataloader()
         seen = 0
         for raw, targets in loader:
-            prepared = data.prepare_images(raw, stage == "fit")
+            prepared = data.preprocess_images(raw, stage == "fit")
             assert prepared.shape == (len(raw), channels, size, size)
             assert prepared.isfinite().all()
             assert prepared.min() > -data.mean / data.std - 1e-5  # black, by more than rounding

@@ -56,7 +56,7 @@ def test_metrics_are_exact_means_over_samples():
     trainer = fit(module, data, max_epochs=2)
     module.eval()
     for split in ("train", "val"):
-        images = data.preparation(data.splits[split].images.float() / 255)
+        images = data.preprocessing(data.splits[split].images.float() / 255)
         labels = data.splits[split].labels
         with torch.no_grad():
             logits = module(images)
@@ -90,7 +90,7 @@ def test_label_smoothing_is_for_training_only():
     torch.testing.assert_close(module.loss(logits, labels), expected)
     data = Digits(batch_size=180, image_size=28)
     trainer = fit(module, data, limit_train_batches=1)
-    images = data.preparation(data.splits["val"].images.float() / 255)
+    images = data.preprocessing(data.splits["val"].images.float() / 255)
     module.eval()
     plain = nn.functional.cross_entropy(module(images), data.splits["val"].labels)
     assert trainer.callback_metrics["val/loss"].item() == pytest.approx(plain.item(), 1e-6)
@@ -181,7 +181,7 @@ def test_max_steps_leave_the_metrics_of_what_was_seen():
     seen = list(data.train_dataloader())[:2]  # of the first epoch, in the same order
     images, labels = map(torch.cat, zip(*seen, strict=True))
     with torch.no_grad():
-        right = module(data.preparation(images.float() / 255)).argmax(1) == labels
+        right = module(data.preprocessing(images.float() / 255)).argmax(1) == labels
     assert trainer.callback_metrics["train/acc"] == right.double().mean()
 
 
@@ -241,7 +241,7 @@ def test_the_loss_of_ones_own_is_that_of_training_validation_and_test():
     figures |= trainer.test(module, data, verbose=False)[0]
     module.eval()
     for split in ("train", "val", "test"):
-        images = data.preparation(data.splits[split].images.float() / 255)
+        images = data.preprocessing(data.splits[split].images.float() / 255)
         with torch.no_grad():
             loss = module.loss(module(images), data.splits[split].labels).item()
         assert float(figures[f"{split}/loss"]) == pytest.approx(loss, rel=1e-6)
@@ -272,7 +272,7 @@ def test_accumulated_batches_take_the_steps_of_a_plain_loop_over_whole_ones(accu
         for images, labels in loader:
             optimizer.zero_grad()
             nn.functional.cross_entropy(
-                plain(alone.preparation(images.float() / 255)), labels
+                plain(alone.preprocessing(images.float() / 255)), labels
             ).backward()
             optimizer.step()
     for ours, theirs in zip(module.net.parameters(), plain.parameters(), strict=True):

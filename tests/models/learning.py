@@ -51,7 +51,7 @@ def steps_to_learn(
     data = Digits(image_size=size)
     data.setup("fit")
     split = data.splits["train"].take(torch.arange(IMAGES))
-    images, labels = data.preparation(split.images.float() / 255), split.labels
+    images, labels = data.preprocessing(split.images.float() / 255), split.labels
     # LeNet-5's sigmoid takes many more steps.
     net = NETWORKS[name](**({"activation": "tanh"} if family == "lenet" else {}))
     if prepare:

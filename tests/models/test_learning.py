@@ -70,6 +70,6 @@ def test_a_recipe_learns_64_images_by_heart(name, tmp_path):
 
 @pytest.mark.slow
 def test_a_network_that_starts_wrong_does_not():
-    """NiN from Kaiming's start alone, where classes are dead."""
+    """NiN with Kaiming-normal initialization alone, where classes are dead."""
     _, accuracy = steps_to_learn("nin.NiN", lambda net: net.apply(init_weights))
     assert accuracy < 0.8

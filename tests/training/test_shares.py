@@ -67,7 +67,7 @@ def test_the_statistics_that_are_validated_are_those_that_are_kept(tmp_path):
     data.setup("fit")
     images, labels = data.splits["val"]
     with torch.no_grad():
-        logits = net.eval()(data.preparation(images.float() / 255))
+        logits = net.eval()(data.preprocessing(images.float() / 255))
         loss = torch.nn.functional.cross_entropy(logits, labels).item()
     _, minus_val_loss = best["callbacks"]["BestAndLast"]["best_score"]
     assert -minus_val_loss == pytest.approx(loss, rel=1e-6)

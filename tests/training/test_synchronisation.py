@@ -51,7 +51,7 @@ def test_a_step_does_not_wait_for_the_gpu(name):
     split = data.splits["train"]
     with FakeTensorMode(allow_non_fake_inputs=True) as pretend:
         model.to("cuda")
-        data.preparation.to("cuda")
+        data.preprocessing.to("cuda")
         batch = [pretend.from_tensor(part[:8]) for part in (split.images, split.labels)]
         with RefuseWaiting():
             batch = data.transfer_batch_to_device(batch, torch.device("cuda"), 0)

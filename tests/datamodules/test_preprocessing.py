@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodules import Digits
-from datamodules.preparation import SMALL, one_thread_if_small
+from datamodules.preprocessing import SMALL, one_thread_if_small
 from tests.running import ROOT, run
 
 
@@ -38,9 +38,9 @@ def test_the_same_bits_by_one_thread_as_by_two(size):
     data = Digits(image_size=size)
     data.setup("fit")
     images = data.splits["train"].images
-    by_two = data.preparation(images.float() / 255)
+    by_two = data.preprocessing(images.float() / 255)
     assert images.shape[0] * size**2 < SMALL
-    assert torch.equal(data.prepare_images(images, is_training=False), by_two)
+    assert torch.equal(data.preprocess_images(images, is_training=False), by_two)
 
 
 THREADS = """
@@ -64,9 +64,9 @@ data = Random()
 data.setup("fit")
 before = threads()
 for images, labels in data.train_dataloader():
-    data.prepare_images(images, is_training=True)
+    data.preprocess_images(images, is_training=True)
 print(threads() - before)
-Random(image_size=224).prepare_images(images, is_training=True)
+Random(image_size=224).preprocess_images(images, is_training=True)
 print(threads() - before)
 """
 
@@ -93,6 +93,6 @@ def test_an_empty_share_is_an_empty_batch(size, channels):
     data = Digits(image_size=size, channels=channels, augment=[Brighten()])
     nothing = torch.empty(0, 1, 8, 8, dtype=torch.uint8)
     for is_training in (True, False):
-        prepared = data.prepare_images(nothing, is_training)
+        prepared = data.preprocess_images(nothing, is_training)
         assert prepared.shape == (0, channels, size, size)
         assert prepared.dtype == torch.float32

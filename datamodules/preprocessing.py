@@ -1,4 +1,4 @@
-"""What happens to every image, in training or not, before a network sees it."""
+"""What is done to every image, in training or not, before the network gets it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 SMALL = 1_000_000  # elements: 128 images of 88 x 88
 
 
-class Preparation(nn.Module):
+class Preprocessing(nn.Module):
     """Normalises and resizes images.
 
     Bilinear and antialiased, as `torchvision.transforms.Resize` does.
@@ -44,7 +44,7 @@ class Preparation(nn.Module):
 
 @contextmanager
 def one_thread_if_small(elements: int, device: torch.device) -> Iterator[None]:
-    """Has work on so few elements done by one thread, if it is a CPU's.
+    """Limits torch to one thread while it works on few elements on a CPU.
 
     That takes microseconds. Shared with other threads it is hardly faster on an idle machine, and
     on a busy one it waits until each of them has had its turn: for milliseconds.
