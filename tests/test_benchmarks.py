@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from benchmarks import data, loop, networks, results, startup
+from benchmarks import data, loop, networks, startup
 from tests.conftest import CONFIGS, ROOT
+from tools import train_results
 
 BRIEF = {
     data: [],
@@ -41,7 +42,7 @@ def test_a_benchmark_reports(benchmark, data_root, tmp_path, monkeypatch, capsys
 
 
 def test_the_plan_names_every_config_and_one_seed_of_everything_first():
-    plan = list(results.plan(seeds=2))
+    plan = list(train_results.plan(seeds=2))
     names = [name for name, _, _ in plan]
     assert {path.stem for path in CONFIGS} - {"quickstart"} <= set(names)
     assert [seed for _, seed, _ in plan] == sorted(seed for _, seed, _ in plan)

@@ -56,6 +56,7 @@ from training.trainer_options import (
     check_watched,
     count_batches,
     is_trial,
+    read_integers_as_such,
 )
 
 DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
@@ -84,6 +85,7 @@ class TrainingCLI(LightningCLI):
         die_with_the_launcher()
         filter_known_warnings()
         ask_no_other_python()
+        read_integers_as_such()
         super().__init__(
             LitClassifier,
             InMemoryDataModule,

@@ -1,9 +1,13 @@
 """Checks of the Trainer's options: which ones would break this project's promises."""
 
+import functools
 import importlib
+import inspect
+import operator
 from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
+from typing import get_args
 
 import torch
 from jsonargparse import Namespace
@@ -40,6 +44,19 @@ REFUSED_CALLBACKS = {
 MEASURED = ("train/loss", "train/acc", "val/loss", "val/acc")
 AVERAGED_IN_32_BITS = ("16-true", "64-true", "64")
 REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveraging"}
+
+
+def read_integers_as_such() -> None:
+    """Makes the parser read `limit_train_batches 1` as one batch, and not as 1.0, all of them.
+
+    It tries the types of a union in their order. Lightning's `Optional[Union[int, float]]` is
+    another module's `Optional[Union[float, int]]` if that came first: `typing` caches equal unions.
+    """
+    annotations = inspect.unwrap(Trainer.__init__).__annotations__
+    for name, kind in annotations.items():
+        if {int, float} <= set(get_args(kind)):
+            ordered = sorted(get_args(kind), key=lambda option: option is not int)
+            annotations[name] = functools.reduce(operator.or_, ordered)  # such unions have no cache
 
 
 def check_trainer_options(trainer: Namespace) -> None:

@@ -1,10 +1,13 @@
 """Options of Lightning that would make a run's figures untrue are refused, or work."""
 
+import inspect
 import json
+from typing import Union
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import nn
 
@@ -14,6 +17,7 @@ from models.lenet import LeNet5
 from tests.conftest import QUICKSTART, assert_one_line
 from tests.fuzz.watching import watched
 from tests.running import train_quickly
+from training.cli import TrainingCLI
 
 SCHEDULERS = "torch.optim.lr_scheduler"
 
@@ -368,6 +372,15 @@ def test_16_bits_train_where_the_optimizer_can(quickstart, optimizer):
     )
     assert (ended.status, ended.err) == (0, "")
     assert "16-true" in ended.out
+
+
+@pytest.mark.parametrize("name", ["limit_train_batches", "limit_val_batches"])
+def test_one_batch_is_one_whatever_was_imported_before(monkeypatch, name):
+    """`typing` keeps the first of equal unions, whose order is that in which a value is read."""
+    annotations = inspect.unwrap(Trainer.__init__).__annotations__
+    monkeypatch.setitem(annotations, name, Union[float, int, None])  # noqa: UP007
+    cli = TrainingCLI(["--config", str(QUICKSTART), f"--trainer.{name}", "1"])
+    assert type(getattr(cli.trainer, name)) is int
 
 
 def test_macs_are_counted_in_any_precision():
