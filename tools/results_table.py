@@ -11,6 +11,7 @@ README, with all of its figures on the page. What is left is between `<!-- left 
 import importlib
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -60,15 +61,10 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
         "published, %": PUBLISHED.get(name.removesuffix("_laptop"), ""),
     }
     if not folder.exists():
-        net = config["model"]["init_args"]["net"]
-        module, _, made_by = net["class_path"].rpartition(".")
-        with torch.device("meta"):
-            net = getattr(importlib.import_module(module), made_by)(**net.get("init_args", {}))
-        macs = count_macs(net, 1, config["data"]["init_args"].get("image_size", 28))
         epochs = str(config["trainer"]["max_epochs"])
         if EPOCHS_ON_MNIST[0] in command:
             epochs = command[command.index(EPOCHS_ON_MNIST[0]) + 1]
-        return cells | cost(count_parameters(net), macs) | {"epochs": epochs}
+        return cells | cost(*parameters_and_macs(command[1])) | {"epochs": epochs}
     recipe = recipe_in(folder)
     return {
         **cells,
@@ -81,6 +77,18 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
         "images/s": three_digits(recipe.mean("images_per_second")),
         "device": devices(recipe),
     }
+
+
+@cache
+def parameters_and_macs(config: str) -> tuple[int, int]:
+    """What the network of a config costs, without a run."""
+    parts = yaml.safe_load((ROOT / config).read_text())
+    net = parts["model"]["init_args"]["net"]
+    module, _, made_by = net["class_path"].rpartition(".")
+    with torch.device("meta"):
+        net = getattr(importlib.import_module(module), made_by)(**net.get("init_args", {}))
+    image_size = parts["data"]["init_args"].get("image_size", 28)
+    return count_parameters(net), count_macs(net, 1, image_size)
 
 
 def recipe_in(folder: Path) -> Recipe:
