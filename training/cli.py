@@ -49,6 +49,7 @@ from training.processes import (
 from training.profiling import Unprofiled
 from training.recipe import SEED, check_recipe, recipe
 from training.trainer_options import (
+    RunTrainer,
     check_averages,
     check_epoch,
     check_kept,
@@ -56,7 +57,6 @@ from training.trainer_options import (
     check_watched,
     count_batches,
     is_trial,
-    read_integers_as_such,
 )
 
 DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
@@ -85,10 +85,10 @@ class TrainingCLI(LightningCLI):
         die_with_the_launcher()
         filter_known_warnings()
         ask_no_other_python()
-        read_integers_as_such()
         super().__init__(
             LitClassifier,
             InMemoryDataModule,
+            trainer_class=RunTrainer,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,

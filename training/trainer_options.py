@@ -1,13 +1,9 @@
 """Checks of the Trainer's options: which ones would break this project's promises."""
 
-import functools
 import importlib
-import inspect
-import operator
 from collections.abc import Sequence
-from datetime import timedelta
 from importlib.util import find_spec
-from typing import get_args
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -46,17 +42,43 @@ AVERAGED_IN_32_BITS = ("16-true", "64-true", "64")
 REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveraging"}
 
 
-def read_integers_as_such() -> None:
-    """Makes the parser read `limit_train_batches 1` as one batch, and not as 1.0, all of them.
+class RunTrainer(Trainer):
+    """Lightning's Trainer, whose numbers of batches are read from a config as they are written.
 
-    It tries the types of a union in their order. Lightning's `Optional[Union[int, float]]` is
-    another module's `Optional[Union[float, int]]` if that came first: `typing` caches equal unions.
+    1 is one batch and 1.0 is all of them. A parser tries the types of a union in their order, and
+    `Optional[Union[int, float]]`, as Lightning has it, is another module's `Optional[Union[float,
+    int]]` if that came first: `typing` caches equal unions. These have no cache.
+
+    Args:
+        limit_train_batches: Training batches of an epoch: a number, or a share of all.
+        limit_val_batches: Validation batches: a number, or a share of all.
+        limit_test_batches: Test batches: a number, or a share of all.
+        limit_predict_batches: Batches to predict: a number, or a share of all.
+        overfit_batches: Training batches to learn by heart: a number, or a share; nothing is kept.
+        val_check_interval: Batches between two validations: a number, or a share of an epoch.
+        kwargs: Lightning's other options.
     """
-    annotations = inspect.unwrap(Trainer.__init__).__annotations__
-    for name, kind in annotations.items():
-        if {int, float} <= set(get_args(kind)):
-            ordered = sorted(get_args(kind), key=lambda option: option is not int)
-            annotations[name] = functools.reduce(operator.or_, ordered)  # such unions have no cache
+
+    def __init__(
+        self,
+        *,
+        limit_train_batches: int | float | None = 1.0,
+        limit_val_batches: int | float | None = 1.0,
+        limit_test_batches: int | float | None = 1.0,
+        limit_predict_batches: int | float | None = 1.0,
+        overfit_batches: int | float = 0.0,
+        val_check_interval: int | float | None = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=limit_val_batches,
+            limit_test_batches=limit_test_batches,
+            limit_predict_batches=limit_predict_batches,
+            overfit_batches=overfit_batches,
+            val_check_interval=val_check_interval,
+            **kwargs,
+        )
 
 
 def check_trainer_options(trainer: Namespace) -> None:
@@ -85,8 +107,6 @@ def check_trainer_options(trainer: Namespace) -> None:
     for name in NOT_NOTHING:
         if trainer[name] == 0:
             raise UserError(f"trainer.{name} 0 leaves nothing to do.")
-    if isinstance(trainer.val_check_interval, str | dict | timedelta):
-        raise UserError("trainer.val_check_interval is a share of an epoch or a number of batches.")
     if trainer.check_val_every_n_epoch is None:
         raise UserError("trainer.check_val_every_n_epoch must be a number: 1 is every epoch.")
     if isinstance(trainer.strategy, str) and (

@@ -1,23 +1,20 @@
 """Options of Lightning that would make a run's figures untrue are refused, or work."""
 
-import inspect
 import json
-from typing import Union
+import sys
 
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import nn
 
 from inference.inspection import count_macs, count_parameters
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
-from tests.conftest import QUICKSTART, assert_one_line
+from tests.conftest import QUICKSTART, ROOT, assert_one_line
 from tests.fuzz.watching import watched
-from tests.running import train_quickly
-from training.cli import TrainingCLI
+from tests.running import run, train_quickly
 
 SCHEDULERS = "torch.optim.lr_scheduler"
 
@@ -87,7 +84,7 @@ REFUSED = {
     ),
     "an interval in seconds": (
         ["--trainer.val_check_interval", "00:00:00:05"],
-        ["val_check_interval", "number of batches"],
+        ["val_check_interval", "expected int or float"],
     ),
     "an interval over epochs": (
         ["--trainer.check_val_every_n_epoch", "null"],
@@ -153,7 +150,7 @@ REFUSED = {
     "clipping below 0": (["--trainer.gradient_clip_val", "-1"], ["gradient_clip_val -1"]),
     "a clip that is no number": (
         ["--trainer.gradient_clip_val", "nan"],
-        ["gradient_clip_val", "expected int or float"],
+        ["gradient_clip_val", "expected", "float"],
     ),
     "an average on no device": (
         callback("callbacks.EMAWeightAveraging", device="meta"),
@@ -374,13 +371,27 @@ def test_16_bits_train_where_the_optimizer_can(quickstart, optimizer):
     assert "16-true" in ended.out
 
 
-@pytest.mark.parametrize("name", ["limit_train_batches", "limit_val_batches"])
-def test_one_batch_is_one_whatever_was_imported_before(monkeypatch, name):
+BATCHES = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"),
+    "val_check_interval",
+)
+
+
+def test_one_batch_is_one_whatever_was_imported_before(tmp_path):
     """`typing` keeps the first of equal unions, whose order is that in which a value is read."""
-    annotations = inspect.unwrap(Trainer.__init__).__annotations__
-    monkeypatch.setitem(annotations, name, Union[float, int, None])  # noqa: UP007
-    cli = TrainingCLI(["--config", str(QUICKSTART), f"--trainer.{name}", "1"])
-    assert type(getattr(cli.trainer, name)) is int
+    code = (
+        "from typing import Optional, Union\n"
+        "from jsonargparse import ArgumentParser\n"
+        "import lightning.pytorch\n"
+        "def others(some: Optional[Union[float, int]] = None, more: float | int = 0): ...\n"
+        "ArgumentParser().add_function_arguments(others)\n"
+        "from training.cli import TrainingCLI\n"
+        f"for name in {BATCHES}:\n"
+        f"    cli = TrainingCLI(['--config', {str(QUICKSTART)!r}, f'--trainer.{{name}}', '1'])\n"
+        "    print(getattr(cli.trainer, name), cli.config.trainer[name])\n"
+    )
+    ended = run(sys.executable, "-c", code, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    assert (ended.status, ended.err, ended.out) == (0, "", "1 1\n" * len(BATCHES))
 
 
 def test_macs_are_counted_in_any_precision():
