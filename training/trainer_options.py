@@ -92,7 +92,7 @@ def check_trainer_options(trainer: Namespace) -> None:
     if not isinstance(trainer, Namespace):
         raise UserError(f"trainer must be options by their names, max_epochs: 3, got {trainer}.")
     for name, reason in REFUSED.items():
-        if trainer[name] not in (None, -1, False, 0):
+        if trainer[name] not in (None, -1):
             raise UserError(f"trainer.{name} {reason}")
     for name in AT_LEAST_1:
         if trainer[name] is not None and trainer[name] < 1:
