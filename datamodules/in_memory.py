@@ -51,6 +51,8 @@ class InMemoryDataModule(LightningDataModule):
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size must be at least 1, got {image_size}")
+        if channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {channels}")
         # What `load_from_checkpoint` needs; neither what is for training alone nor this machine's.
         self.save_hyperparameters(ignore=["augment", "root"], logger=False)
         self.batch_size = batch_size

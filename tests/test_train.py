@@ -235,6 +235,7 @@ WRONG_USES = {
     "learning rate out of range": (["--model.optimizer.lr", "-1"], ["learning rate", "-1"]),
     "warm-up out of range": (["--model.schedule.warmup", "2"], ["warmup", "[0, 1)"]),
     "steps instead of epochs": (["--trainer.max_steps", "9"], ["max_steps", "trainer.max_epochs"]),
+    "no channels": (["--data.channels", "null"], ["channels must be 1 or 3"]),
     "no steps": (["--trainer.max_steps", "0"], ["max_steps", "trainer.max_epochs"]),
     "time instead of epochs": (["--trainer.max_time", "00:00:00:01"], ["max_time", "max_epochs"]),
     "a last checkpoint of one's own": (
@@ -294,6 +295,7 @@ BROKEN_CONFIGS = {
         ["config.yaml", "max_epochs twice", "2 and 3"],
     ),
     "a list": ("- 1\n", ["config"]),
+    "no seed": ("seed_everything: null\n", ["seed_everything", "None"]),
     "a NUL": ('run_dir: "a\\0b"\n', ["run_dir", "NUL"]),
     "a NUL in a folder": (
         'data: {class_path: datamodules.MNIST, init_args: {root: "a\\0b"}}\n',
@@ -310,6 +312,13 @@ def test_a_broken_config_gets_one_line(train, tmp_path, kind):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert_one_line(train("--config", QUICKSTART, "--config", "config.yaml"), named)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_trainer_that_is_a_number_gets_one_line(train, tmp_path):
+    """Also if an option makes options of it, of which the others are missing."""
+    (tmp_path / "config.yaml").write_text("trainer: 5\n")
+    ended = train("--config", QUICKSTART, "--config", "config.yaml", "--trainer.benchmark", "true")
+    assert_one_line(ended, ["trainer"])
 
 
 def test_a_config_that_is_no_file_is_not_waited_for(train, tmp_path):

@@ -138,7 +138,7 @@ class TrainingCLI(LightningCLI):
             raise UserError("a config names itself by its key config, or is too deep.") from error
         check_texts(self.config.clone().as_dict())
         seed = self.config.seed_everything
-        if isinstance(seed, bool) or not 0 <= seed < 2**32:
+        if type(seed) is not int or not 0 <= seed < 2**32:
             raise UserError(f"seed_everything must be a number from 0 to 2^32 - 1, got {seed}.")
         self.kept = carried_over(parser, sys.argv[1:] if args is None else args, self.config)
 

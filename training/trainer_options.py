@@ -89,7 +89,7 @@ def check_trainer_options(trainer: Namespace) -> None:
     Raises:
         UserError: If not, with what to set instead.
     """
-    if not isinstance(trainer, Namespace):
+    if not isinstance(trainer, Namespace) or "max_epochs" not in trainer:
         raise UserError(f"trainer must be options by their names, max_epochs: 3, got {trainer}.")
     for name, reason in REFUSED.items():
         if trainer[name] not in (None, -1):

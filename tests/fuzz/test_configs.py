@@ -156,7 +156,11 @@ def test_a_config_trains_or_is_refused_in_one_line_before_anything_is_written(ma
         trainer.callbacks.append(Enough())
         fit(trainer, *args, **kwargs)
 
-    with tempfile.TemporaryDirectory() as name, mock.patch.object(Trainer, "fit", fit):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        mock.patch.object(Trainer, "fit", fit),
+        mock.patch("tempfile.tempdir", name),
+    ):
         folder = Path(name)
         args = ["--config", QUICKSTART]
         args += [word for k, v in SHORTLY.items() for word in (f"--trainer.{k}", v)]
