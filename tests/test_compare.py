@@ -260,6 +260,7 @@ THE_SAME_RECIPE = {
     "data.init_args.channels": 1,
     "trainer.precision": "32",
     "trainer.limit_test_batches": 1.0,
+    "trainer.limit_predict_batches": 1.0,
     "trainer.val_check_interval": 1.0,
     "trainer.gradient_clip_algorithm": "norm",
     "trainer.accumulate_grad_batches": 1,

@@ -21,13 +21,14 @@ from comparison.finished_runs import read_runs
 from comparison.recipes import Recipe, group
 from comparison.tables import devices, duration, percent, three_digits
 from inference.inspection import count_macs, count_parameters
-from tools.train_results import EPOCHS_ON_MNIST, plan
+from tools.train_results import EPOCHS_ON_MNIST, FOR_A_GPU, plan
 
 ROOT = Path(__file__).parent.parent
-SHORT = ("recipe", "parameters", "seeds", "test accuracy, %", "published, %", "processor time")
+TIMES = ("processor time", "time on a GPU")
+SHORT = ("recipe", "parameters", "seeds", "test accuracy, %", "published, %", *TIMES)
 LONG = (
     *("recipe", "parameters", "MMAC", "epochs", "seeds", "validation, %", "test accuracy, %"),
-    *("published, %", "processor time", "images/s", "device"),
+    *("published, %", *TIMES, "images/s", "device"),
 )
 EMPTY = "–"  # noqa: RUF001
 LEFT = ("recipe", "parameters", "MMAC", "epochs", "published, %")
@@ -66,6 +67,7 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
             epochs = command[command.index(EPOCHS_ON_MNIST[0]) + 1]
         return cells | cost(*parameters_and_macs(command[1])) | {"epochs": epochs}
     recipe = recipe_in(folder)
+    on_a_gpu = is_for_a_gpu(name)
     return {
         **cells,
         **cost(recipe.mean("parameters"), recipe.mean("macs")),
@@ -73,7 +75,9 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
         "seeds": str(len(recipe.runs)),
         "validation, %": percent(recipe, "val_accuracy"),
         "test accuracy, %": f"**{percent(recipe, 'test_accuracy')}**",
-        "processor time": duration(recipe.mean("train_cpu_seconds")),
+        TIMES[on_a_gpu]: duration(
+            recipe.mean("train_seconds" if on_a_gpu else "train_cpu_seconds")
+        ),
         "images/s": three_digits(recipe.mean("images_per_second")),
         "device": devices(recipe),
     }
@@ -111,26 +115,30 @@ def cost(parameters: float, macs: float) -> dict[str, str]:
 
 
 def tables(columns: tuple[str, ...], were_run: bool, results: Path = ROOT / "results") -> str:
-    """Tables in Markdown, one for each dataset, of what was run or of what was not."""
+    """Tables in Markdown, of what was run or of what was not: for each dataset, then on a GPU."""
     texts = []
-    for dataset in ("Fashion-MNIST", "MNIST"):
+    for title in ("Fashion-MNIST", "MNIST", "Fashion-MNIST, 224 x 224", "MNIST, 224 x 224"):
         rows = [
             row(name, command, results / name)
             for name, _, command in plan(seeds=1)
-            if (results / name).exists() == were_run and dataset_of(name) == dataset
+            if (results / name).exists() == were_run and title_of(name) == title
         ]
         used = [name for name in columns if any(cells.get(name) for cells in rows)]
         if rows:
-            lines = [[dataset, *used], ["---", "---", *("---:" for _ in used[1:])]]
+            lines = [[title, *used], ["---", "---", *("---:" for _ in used[1:])]]
             for cells in rows:
                 lines.append([cells["network"], *(cells.get(name) or EMPTY for name in used)])
             texts.append("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
     return "\n\n".join(texts) + "\n"
 
 
-def dataset_of(name: str) -> str:
+def title_of(name: str) -> str:
     is_mnist = name in ("lenet", "lenet_sigmoid") or name.endswith("_mnist")
-    return "MNIST" if is_mnist else "Fashion-MNIST"
+    return ("MNIST" if is_mnist else "Fashion-MNIST") + ", 224 x 224" * is_for_a_gpu(name)
+
+
+def is_for_a_gpu(name: str) -> bool:
+    return name.removesuffix("_mnist") in FOR_A_GPU
 
 
 def current(page: str) -> str:

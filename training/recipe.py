@@ -19,6 +19,7 @@ NO_PART = (
     *("trainer.logger", "trainer.log_every_n_steps", "trainer.profiler", "trainer.plugins"),
     *("trainer.default_root_dir", "trainer.model_registry", "trainer.detect_anomaly"),
     *("trainer.barebones", "trainer.inference_mode", "trainer.num_sanity_val_steps"),
+    "trainer.limit_predict_batches",  # training does not predict
     "trainer.use_distributed_sampler",  # the data module divides batches either way
     # Another choice among equal kernels: the last bits, as on another device.
     *("trainer.deterministic", "trainer.benchmark", "model.init_args.compile"),
