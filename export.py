@@ -14,7 +14,7 @@ def main() -> None:
     with one_line_errors():
         parser = ScriptParser(
             "Makes an ONNX file of a network, checked against PyTorch on test images. It takes raw "
-            "images, uint8 (N, 1, H, W) of the dataset's own size, and gives probabilities."
+            "images, uint8 (N, C, H, W) of the dataset's own size, and gives probabilities."
         )
         parser.add_argument(
             "--out", type=output_file(".onnx"), default=Path("model.onnx"), metavar="FILE"
@@ -32,13 +32,15 @@ def main() -> None:
             "commit": commit() or "unknown",
             **measured(options.checkpoint),
         }
+        checked = min(CHECKED, len(data.splits["test"].labels))
+        shape = f"(N, {data.native_channels}, {data.native_size}, {data.native_size})"
         difference = export_onnx(classifier, data, options.out, metadata)
         print_facts(
             {
                 "net": f"{metadata['net']}, {options.checkpoint}",
-                "input": f"images, uint8 (N, 1, {data.native_size}, {data.native_size})",
+                "input": f"images, uint8 {shape}",
                 "output": f"probabilities, float (N, {len(data.classes)})",
-                "check": f"at most {difference:.1e} from PyTorch on {CHECKED} test images",
+                "check": f"at most {difference:.1e} from PyTorch on {checked} test images",
                 "file": f"{options.out}, {options.out.stat().st_size / 1e6:.1f} MB",
             }
         )

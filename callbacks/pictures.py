@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,12 +83,12 @@ def draw_mistakes(mistakes: Mistakes, data: InMemoryDataModule) -> Figure:
     if not len(mistakes.images):
         axes.text(0.5, 0.5, "no mistakes", ha="center", va="center")
         return figure
-    images = visible(mistakes.images, data).numpy()
+    images = visible(mistakes.images, data).permute(0, 2, 3, 1).numpy()
     told = zip(mistakes.confidences, mistakes.predicted, mistakes.actual, strict=True)
     for index, (confidence, predicted, actual) in enumerate(told):
         row, column = divmod(index, columns)
         box = (column + 0.04, column + 0.96, row + 0.98, row + 0.24)
-        axes.imshow(images[index, 0], "gray", vmin=0, vmax=1, extent=box, aspect="auto")
+        axes.imshow(images[index], "gray", vmin=0, vmax=1, extent=box, aspect="auto")
         text = f"{data.classes[predicted]} {confidence:.0%}\nis {data.classes[actual]}"
         axes.text(column + 0.5, row + 0.22, text, ha="center", va="bottom", fontsize=9)
     axes.set(xlim=(0, columns), ylim=(rows, 0))
@@ -95,8 +96,10 @@ def draw_mistakes(mistakes: Mistakes, data: InMemoryDataModule) -> Figure:
 
 
 def visible(images: Tensor, data: InMemoryDataModule) -> Tensor:
-    """Undoes the normalisation of images (N, C, H, W); keeps the first channel."""
-    return (images[:, :1].float() * data.std + data.mean).clamp(0, 1).cpu()
+    """Undoes the normalisation of images (N, C, H, W); a repeated gray channel is shown once."""
+    images = images[:, : data.native_channels].float().cpu()
+    mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (data.mean, data.std))
+    return (images * std + mean).clamp(0, 1)
 
 
 def first_filters(net: nn.Module) -> Tensor | None:
@@ -104,7 +107,9 @@ def first_filters(net: nn.Module) -> Tensor | None:
     convolution = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
     if convolution is None or max(convolution.kernel_size) == 1:
         return None
-    kernels = convolution.weight.detach().float().mean(1, keepdim=True).cpu()
+    kernels = convolution.weight.detach().float().cpu()
+    if kernels.shape[1] != 3:  # which are shown in colour
+        kernels = kernels.mean(1, keepdim=True)
     scale = max(1, FILTER_PIXELS // kernels.shape[-1])
     kernels = F.interpolate(kernels, scale_factor=scale, mode="nearest")
     return make_grid(kernels, nrow=8, padding=4, pad_value=1, normalize=True, scale_each=True)

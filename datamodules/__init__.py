@@ -1,8 +1,17 @@
 """Data modules: files to verified tensors to batches on the device."""
 
 from datamodules.digits import Digits
+from datamodules.image_folder import ImageFolder
 from datamodules.in_memory import InMemoryDataModule, Split
 from datamodules.mnist import MNIST, FashionMNIST
 from datamodules.published_files import DatasetError
 
-__all__ = ["MNIST", "DatasetError", "Digits", "FashionMNIST", "InMemoryDataModule", "Split"]
+__all__ = [
+    "MNIST",
+    "DatasetError",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "InMemoryDataModule",
+    "Split",
+]

@@ -112,22 +112,26 @@ class BatchesInOrder(GlobalBatchSampler, SequentialSampler):
     """Batches in order; Lightning's `overfit_batches` asks for this type of sampler."""
 
 
+def choose_stratified(labels: Tensor, number: int, seed: int) -> Tensor:
+    """Chooses samples, of each class its share, by `seed`: a mask (N,) of int64 labels (N,)."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = labels.bincount()
+    shares = counts * number / len(labels)
+    quota = shares.floor().long()
+    # Largest remainder: what rounding down leaves over goes to the classes nearest to one more.
+    quota[(shares - quota).argsort(descending=True, stable=True)[: number - int(quota.sum())]] += 1
+    is_chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label, size in enumerate(quota.tolist()):
+        members = (labels == label).nonzero().flatten()
+        is_chosen[members[torch.randperm(len(members), generator=generator)[:size]]] = True
+    return is_chosen
+
+
 def stratified_split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:
     """Holds out `held_out` samples, of each class its share, chosen by `seed`.
 
     Returns:
         The rest and the held-out samples, each in the order of `split`.
     """
-    generator = torch.Generator().manual_seed(seed)
-    counts = split.labels.bincount()
-    shares = counts * held_out / len(split.labels)
-    quota = shares.floor().long()
-    # Largest remainder: what rounding down leaves over goes to the classes nearest to one more.
-    quota[
-        (shares - quota).argsort(descending=True, stable=True)[: held_out - int(quota.sum())]
-    ] += 1
-    is_held_out = torch.zeros(len(split.labels), dtype=torch.bool)
-    for label, size in enumerate(quota.tolist()):
-        members = (split.labels == label).nonzero().flatten()
-        is_held_out[members[torch.randperm(len(members), generator=generator)[:size]]] = True
+    is_held_out = choose_stratified(split.labels, held_out, seed)
     return split.take(~is_held_out), split.take(is_held_out)

@@ -3,6 +3,8 @@
 import copy
 import os
 from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -24,7 +26,7 @@ class InMemoryDataModule(LightningDataModule):
     Args:
         batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
         image_size: Side that images are resized to; None keeps the dataset's own.
-        channels: 3 repeats a gray channel, for networks that expect colour.
+        channels: Channels of the batches; None is the dataset's own, and 3 repeats a gray channel.
         augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training, one after
             the other, at the dataset's own size: kornia's, which draw for each image anew, or any.
 
@@ -34,16 +36,20 @@ class InMemoryDataModule(LightningDataModule):
 
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
-    mean: ClassVar[float]  # of the training pixels in [0, 1]
-    std: ClassVar[float]
+    mean: ClassVar[float | Sequence[float]]  # of the training pixels in [0, 1]; or of each channel
+    std: ClassVar[float | Sequence[float]]
     native_size: ClassVar[int]
-    margin: ClassVar[float] = 0.0  # around what an image shows, as a share of its longer side
+    native_channels: ClassVar[int] = 1  # 3 is colour
+    # Around what an image shows, as a share of its longer side; None where whole photographs are
+    # shown, from border to border.
+    margin: ClassVar[float | None] = 0.0
+    note: ClassVar[str] = ""  # what a user should know of the splits
 
     def __init__(
         self,
         batch_size: int = 128,
         image_size: int | None = None,
-        channels: Literal[1, 3] = 1,
+        channels: Literal[1, 3] | None = None,
         augment: list[nn.Module] | None = None,
     ) -> None:
         super().__init__()
@@ -51,16 +57,22 @@ class InMemoryDataModule(LightningDataModule):
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if image_size is not None and image_size < 1:
             raise ValueError(f"image_size must be at least 1, got {image_size}")
-        if channels not in (1, 3):
+        if channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
+        if channels == 1 and self.native_channels == 3:
+            raise ValueError(f"channels must be 3, as the images of {self.name} are in colour")
         # What `load_from_checkpoint` needs; neither what is for training alone nor this machine's.
-        self.save_hyperparameters(ignore=["augment", "root"], logger=False)
+        self.save_hyperparameters(ignore=["augment", "root", "cache"], logger=False)
         self.batch_size = batch_size
         self.image_size = image_size or self.native_size
-        self.channels = channels
+        self.channels = channels or self.native_channels
         self.augment = nn.Sequential(*(augment or []))
-        self.preprocessing = Preprocessing(self.mean, self.std, self.image_size, channels)
         self.splits: dict[str, Split] = {}
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to every image; mean and deviation may be known only when it is needed."""
+        return Preprocessing(self.mean, self.std, self.image_size, self.channels)
 
     @abstractmethod
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
@@ -110,7 +122,7 @@ class InMemoryDataModule(LightningDataModule):
             images = images.float() / 255
             if is_training and len(images):  # a share of a batch can be without one
                 images = self.augment(images)
-            return self.preprocessing(images)
+            return self.preprocessing.to(images.device)(images)
 
     def _take(self, loaded: dict[str, Split], names: tuple[str, ...]) -> None:
         """Checks types, shapes and labels of the loaded splits, and keeps them."""
@@ -127,21 +139,24 @@ class InMemoryDataModule(LightningDataModule):
                     f"the {name} images of {self.name} are {_described(images)}, and have to be "
                     f"uint8 (N, C, {size}, {size}): gray is (N, 1, {size}, {size}), and 0 to 255."
                 )
-            if images.shape[1] not in (1, self.channels):
+            if images.shape[1] != self.native_channels:
                 raise DatasetError(
-                    f"the {name} images of {self.name} have {images.shape[1]} channels, and "
-                    f"data.channels is {self.channels}."
+                    f"the {name} images of {self.name} have {images.shape[1]} channels, and its "
+                    f"native_channels is {self.native_channels}."
                 )
             if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or not len(labels):
                 raise DatasetError(
                     f"the {name} labels of {self.name} are {_described(labels)}, and have to be "
                     f"int64 ({len(images)},), one for each image, and not none."
                 )
-            low, high = int(labels.min()), int(labels.max())
-            if low < 0 or high >= len(self.classes):
+            is_wrong = (labels < 0) | (labels >= len(self.classes))
+            if is_wrong.any():
+                first = int(is_wrong.int().argmax())
                 raise DatasetError(
-                    f"the {name} labels of {self.name} are from {low} to {high}, and have to be "
-                    f"from 0 to {len(self.classes) - 1}: there are {len(self.classes)} classes."
+                    f"the {name} labels of {self.name} are from {labels.min()} to {labels.max()}, "
+                    f"and have to be from 0 to {len(self.classes) - 1}, as there are "
+                    f"{len(self.classes)} classes. The first wrong one is {labels[first]}, of "
+                    f"image {first}."
                 )
         self.splits |= {name: Split(*loaded[name]) for name in names}
 

@@ -25,7 +25,7 @@ class MNIST(InMemoryDataModule):
         root: Folder of the datasets; None is the environment's `DATA_ROOT`, else `data`.
         batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
         image_size: Side that images are resized to; None keeps 28.
-        channels: 3 repeats the gray channel, for networks that expect colour.
+        channels: 3 repeats the gray channel, for networks that expect colour; None is 1.
         augment: Modules that change a batch of images in [0, 1] (N, 1, 28, 28) in training.
 
     Raises:
@@ -56,7 +56,7 @@ class MNIST(InMemoryDataModule):
         root: str | None = None,
         batch_size: int = 128,
         image_size: int | None = None,
-        channels: Literal[1, 3] = 1,
+        channels: Literal[1, 3] | None = None,
         augment: list[nn.Module] | None = None,
     ) -> None:
         super().__init__(batch_size, image_size, channels, augment)

@@ -1,6 +1,6 @@
 """What is done to every image, in training or not, before the network gets it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -16,8 +16,8 @@ class Preprocessing(nn.Module):
     Bilinear and antialiased, as `torchvision.transforms.Resize` does.
 
     Args:
-        mean: Mean of the training pixels.
-        std: Their standard deviation.
+        mean: Mean of the training pixels; a number is of all channels, a sequence of each.
+        std: Their standard deviation, likewise.
         image_size: Side of the result.
         channels: Channels of the result; a single one is repeated.
 
@@ -25,10 +25,23 @@ class Preprocessing(nn.Module):
         images in [0, 1], float (N, C, H, W) -> float (N, channels, image_size, image_size)
     """
 
-    def __init__(self, mean: float, std: float, image_size: int, channels: int) -> None:
+    mean: float | Tensor
+    std: float | Tensor
+
+    def __init__(
+        self,
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
+        image_size: int,
+        channels: int,
+    ) -> None:
         super().__init__()
-        self.mean = mean
-        self.std = std
+        for name, value in (("mean", mean), ("std", std)):
+            if isinstance(value, Sequence):
+                by_channel = torch.tensor(value, dtype=torch.float32).view(-1, 1, 1)
+                self.register_buffer(name, by_channel, persistent=False)
+            else:
+                setattr(self, name, value)
         self.image_size = image_size
         self.channels = channels
 

@@ -32,9 +32,10 @@ def answer_test_set(
     device = next(classifier.parameters()).device
     loss = SampleMean().to(device)
     parts = []
+    preprocessing = data.preprocessing.to(device)
     for images, labels in data.test_dataloader():
         images, labels = images.to(device), labels.to(device)
-        logits = classifier(data.preprocessing(images.float() / 255))
+        logits = classifier(preprocessing(images.float() / 255))
         loss.update(classifier.loss(logits, labels) * len(labels), len(labels))
         parts.append((logits.cpu(), labels.cpu()))
     logits, labels = map(torch.cat, zip(*parts, strict=True))

@@ -1,33 +1,29 @@
 """Converts image files to the format of a dataset's images."""
 
-import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from datamodules import InMemoryDataModule
+from datamodules.image_files import (
+    ImageError,
+    brightness,
+    files_in,
+    has_transparency,
+    open_upright,
+    read_photograph,
+)
 from terminal.errors import UserError
 
 Inversion = Literal["auto", "yes", "no"]
 INK = 0.4  # of the range between paper and strongest ink: what is stronger belongs to what is shown
 NOTHING = 0.05  # difference in brightness that is none
-# Pillow decodes these by itself; for PostScript it would start another program.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif")
-OF_THE_SYSTEM = ("desktop.ini", "Thumbs.db")  # what Windows leaves in a folder
-PIXELS = 16_000_000  # of an image that is worked on; larger ones are made smaller first
-MODES = {"1": "L", "P": "RGBA", "I;16": "I", "I;16B": "I"}  # that have to be others to be smaller
-SIDE = 4096  # of a square that is cut out, likewise
-
-
-class ImageError(Exception):
-    """A file that cannot be read as an image."""
+SIDE = 4096  # of a square that is cut out; a larger one is made smaller first
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
@@ -39,13 +35,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     files = []
     for path in paths:
         if path.is_dir():
-            files += sorted(
-                file
-                for file in path.rglob("*")
-                if not file.name.startswith(".")
-                and file.name not in OF_THE_SYSTEM
-                and file.is_file()
-            )
+            files += sorted(files_in(path))
         elif path.exists():
             files.append(path)
         else:
@@ -56,11 +46,14 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_image(path: Path, data: InMemoryDataModule, invert: Inversion = "auto") -> Tensor:
-    """Reads an image file in the format of a dataset whose images are light on black.
+    """Reads an image file in the format of a dataset.
 
-    Transparency becomes paper, colour becomes gray. What is dark on light, as told by the border,
-    is inverted; what is shown is cut out, on black, with the dataset's margin. An image that is
-    light on dark and of the dataset's size is taken as it is.
+    Of a dataset of whole photographs, or in colour: resized and cropped as these are.
+
+    Of a dataset whose images are light on black: transparency becomes paper, colour becomes gray.
+    What is dark on light, as told by the border, is inverted; what is shown is cut out, on black,
+    with the dataset's margin. An image that is light on dark and of the dataset's size is taken as
+    it is.
 
     Args:
         path: A BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file of any mode and bit depth; of several
@@ -69,11 +62,14 @@ def read_image(path: Path, data: InMemoryDataModule, invert: Inversion = "auto")
         invert: Whether the image is dark on light; auto looks at it.
 
     Returns:
-        uint8 (1, H, W) of the dataset's native size.
+        uint8 (C, H, W) of the dataset's native size and channels.
 
     Raises:
         ImageError: If the file is no image, damaged, empty or too large to be safe.
     """
+    if data.margin is None or data.native_channels == 3:
+        pixels = read_photograph(path, data.native_size, data.native_channels)
+        return torch.from_numpy(np.ascontiguousarray(pixels))
     gray = _read_gray(path)
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     size = (data.native_size, data.native_size)
@@ -88,52 +84,13 @@ def read_image(path: Path, data: InMemoryDataModule, invert: Inversion = "auto")
 
 def _read_gray(path: Path) -> np.ndarray:
     """Reads the brightness (H, W), in [0, 1]."""
+    image = open_upright(path)
     try:
-        if not path.is_file():
-            raise ImageError("it is no file")  # opening a pipe would block
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of decoders, about what they can do without
-            # By its name, Pillow maps a TIFF into memory, and garbles one that has to be turned.
-            with open(path, "rb") as file, Image.open(file, formats=FORMATS) as opened:
-                factor = math.ceil(math.sqrt(opened.width * opened.height / PIXELS))
-                # A JPEG can be decoded at a part of its size.
-                opened.draft(None, (opened.width // factor, opened.height // factor))
-                image = _smaller(ImageOps.exif_transpose(opened))
-                if image.mode.startswith("I"):  # 16 bits, which conversion would cut off at 255
-                    return np.clip(np.array(image, np.float32) / 65535, 0, 1)
-                if image.mode == "F":
-                    values = np.nan_to_num(np.array(image))
-                    return np.clip(values / max(values.max(), 1), 0, 1)
-                if "A" in image.getbands() or "transparency" in image.info:
-                    image = _on_paper(image.convert("RGBA"))
-                return np.array(image.convert("L"), np.float32) / 255
-    except UnidentifiedImageError as error:
-        raise ImageError(_what_it_is(path)) from error
-    except Image.DecompressionBombError as error:
-        most = 2 * Image.MAX_IMAGE_PIXELS // 1_000_000
-        raise ImageError(f"it has more than {most} million pixels: make it smaller") from error
-    except ImageError:
-        raise
-    except Exception as error:  # whatever a decoder raises at what anybody has made
-        raise ImageError(str(error).rstrip(".") or type(error).__name__) from error
-
-
-def _smaller(image: Image.Image) -> Image.Image:
-    """Shrinks a very large image, so that working on it fits into memory."""
-    factor = math.ceil(math.sqrt(image.width * image.height / PIXELS))
-    if factor == 1:
-        return image
-    if image.mode in MODES:
-        image = image.convert(MODES[image.mode])
-    return image.reduce((min(factor, image.width), min(factor, image.height)))
-
-
-def _what_it_is(path: Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:] in HEIC:
-        return "it is a HEIC photo, which is not read: save it as JPEG or PNG"
-    return f"it is none of {', '.join(FORMATS)}"
+        if has_transparency(image):
+            image = _on_paper(image.convert("RGBA"))
+        return brightness(image)
+    except (OSError, ValueError, MemoryError) as error:
+        raise ImageError(str(error)) from error
 
 
 def _on_paper(image: Image.Image) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import importlib
 from argparse import ArgumentError
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from terminal.errors import UserError, raising
 CANNOT_BE_BUILT = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError, ArgumentError),
 )
+
+OPTIONAL = Parameter("root", Parameter.KEYWORD_ONLY, default=None)
 
 
 def load(
@@ -59,6 +62,8 @@ def load(
     with raising(*CANNOT_BE_BUILT):
         classifier = LitClassifier.restore(checkpoint, trust_classes=trust_classes)
         data = _build_data(of_data, dataset, root)
+        if not dataset and isinstance(state := checkpoint.get(type(data).__qualname__), dict):
+            data.load_state_dict(state)
         check_outputs(classifier, data)
     return classifier.eval(), data
 
@@ -79,9 +84,11 @@ def _build_data(
     options = {k: v for k, v in hyperparameters.items() if not k.startswith("_") and k != "root"}
     if root:
         options["root"] = root
+    elif signature(data_class).parameters.get("root", OPTIONAL).default is Parameter.empty:
+        options["root"] = ""  # files of one's own need none
     return instantiate_module(data_class, options)  # which compares their types
 
 
 def _is_dataset(value: Any) -> bool:
     is_class = isinstance(value, type) and issubclass(value, InMemoryDataModule)
-    return is_class and "name" in vars(value)
+    return is_class and isinstance(vars(value).get("name"), str)

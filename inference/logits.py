@@ -14,9 +14,10 @@ def compute_logits(classifier: LitClassifier, data: InMemoryDataModule, images: 
     """Computes logits of images in batches, in 32 bits, on the network's device.
 
     Shapes:
-        images uint8 (N, 1, H, W) of the dataset's native size -> float (N, num_classes) on the CPU
+        images uint8 (N, C, H, W) of the dataset's native size -> float (N, num_classes) on the CPU
     """
     device = next(classifier.parameters()).device
     batches = images.split(BATCH)
-    preprocessed = (data.preprocessing(batch.to(device).float() / 255) for batch in batches)
+    preprocessing = data.preprocessing.to(device)
+    preprocessed = (preprocessing(batch.to(device).float() / 255) for batch in batches)
     return torch.cat([classifier(batch).cpu() for batch in preprocessed])

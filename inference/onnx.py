@@ -30,13 +30,13 @@ class WithPreprocessing(nn.Module):
         data: The data module whose images it takes.
 
     Shapes:
-        images uint8 (N, 1, H, W) of the dataset's native size -> float (N, num_classes)
+        images uint8 (N, C, H, W) of the dataset's native size -> float (N, num_classes)
     """
 
     def __init__(self, classifier: LitClassifier, data: InMemoryDataModule) -> None:
         super().__init__()
         self.net = classifier.net
-        self.preprocessing = data.preprocessing
+        self.preprocessing = data.preprocessing.cpu()
         # Resizing is linear in rows and in columns. As products with two matrices it means the same
         # to every runtime, which antialiased interpolation does not.
         identity = torch.eye(data.native_size)[None, None]
@@ -48,7 +48,7 @@ class WithPreprocessing(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         images = images.float() / 255
         if self.rows.shape[0] != self.rows.shape[1]:
-            images = self.rows @ images @ self.rows.T  # (N, 1, image_size, image_size)
+            images = self.rows @ images @ self.rows.T  # (N, C, image_size, image_size)
         return self.net(self.preprocessing(images)).softmax(1)
 
 
@@ -57,7 +57,7 @@ def export_onnx(
 ) -> float:
     """Writes an ONNX file, and checks its probabilities of test images against PyTorch's.
 
-    Its input `images` is uint8 (N, 1, H, W) of the dataset's native size with any N, its output
+    Its input `images` is uint8 (N, C, H, W) of the dataset's native size with any N, its output
     `probabilities` float (N, num_classes).
 
     Args:

@@ -12,7 +12,8 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules import InMemoryDataModule
-from inference.images import ImageError, Inversion, read_image
+from datamodules.image_files import ImageError
+from inference.images import Inversion, read_image
 from inference.logits import compute_logits
 from lit_modules import LitClassifier
 from terminal.atomic import write_atomically
@@ -49,7 +50,7 @@ class Prediction:
         return printable(line)
 
 
-Batch = tuple[list[str], Tensor, list[str] | None]  # sources, uint8 images (N, 1, H, W), actual
+Batch = tuple[list[str], Tensor, list[str] | None]  # sources, uint8 images (N, C, H, W), actual
 
 
 def from_test_set(data: InMemoryDataModule) -> Iterator[Batch]:
@@ -87,7 +88,7 @@ def predict(
     actual: Sequence[str] | None,
     top_k: int,
 ) -> list[Prediction]:
-    """The `top_k` most probable classes of uint8 images (N, 1, H, W)."""
+    """The `top_k` most probable classes of uint8 images (N, C, H, W)."""
     probabilities, indices = compute_logits(classifier, data, images).softmax(1).topk(top_k)
     answers = zip(
         sources,
@@ -122,7 +123,7 @@ def write_csv(path: Path, predictions: Sequence[Prediction]) -> None:
 
 
 def draw_sheet(images: Iterable[Tensor], predictions: Sequence[Prediction]) -> Figure:
-    """Draws the images (1, H, W), before preprocessing, each below its prediction."""
+    """Draws the images (C, H, W), before preprocessing, each below its prediction."""
     predictions = predictions[:SHEET]
     columns = min(SHEET_COLUMNS, len(predictions))
     rows = -(-len(predictions) // columns)
@@ -131,7 +132,7 @@ def draw_sheet(images: Iterable[Tensor], predictions: Sequence[Prediction]) -> F
     for axes in grid:
         axes.axis("off")
     for axes, image, prediction in zip(grid, images, predictions, strict=False):
-        axes.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(image.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=255)
         axes.set_title(
             f"{prediction.classes[0]}\n{prediction.probabilities[0]:.0%}",
             fontsize=9,

@@ -244,7 +244,7 @@ def test_a_very_large_photo_is_made_smaller_first(tmp_path, kind, mode, orientat
     path = tmp_path / f"photo.{kind}"
     image.convert(mode).save(path, exif=exif)
     expected = read_image(path, Digits())
-    monkeypatch.setattr("inference.images.PIXELS", 50_000)
+    monkeypatch.setattr("datamodules.image_files.PIXELS", 50_000)
     found = read_image(path, Digits())
     assert (found.int() - expected.int()).abs().float().mean() < 12
     assert (found > 99).sum() > 5

@@ -235,7 +235,7 @@ WRONG_USES = {
     "learning rate out of range": (["--model.optimizer.lr", "-1"], ["learning rate", "-1"]),
     "warm-up out of range": (["--model.schedule.warmup", "2"], ["warmup", "[0, 1)"]),
     "steps instead of epochs": (["--trainer.max_steps", "9"], ["max_steps", "trainer.max_epochs"]),
-    "no channels": (["--data.channels", "null"], ["channels must be 1 or 3"]),
+    "two channels": (["--data.channels", "2"], ["data.channels"]),
     "no steps": (["--trainer.max_steps", "0"], ["max_steps", "trainer.max_epochs"]),
     "time instead of epochs": (["--trainer.max_time", "00:00:00:01"], ["max_time", "max_epochs"]),
     "a last checkpoint of one's own": (

@@ -1,4 +1,4 @@
-"""Finds arguments that jsonargparse carries over from one class to another."""
+"""Tells what was given on a command line from defaults, and from what was carried over."""
 
 import os
 import re
@@ -14,12 +14,17 @@ from jsonargparse import ArgumentParser, Namespace
 from training.recipe import defaults_of
 
 
+def given_keys(args: list[str]) -> set[str]:
+    """The keys that are set on a command line or in the configs that it names."""
+    return set().union(*(_given(*args[i : i + 2]) for i in _starts(args)))
+
+
 def carried_over(parser: ArgumentParser, args: list[str], config: Namespace) -> list[str]:
     """Describes what was carried over in a parsed config: `lr 0.1 of Adam, in SGD`.
 
     What was given again for the new class, and what it has by default, is not named.
     """
-    starts = [i for i, word in enumerate(args) if word.startswith("--") or word == "-c"]
+    starts = _starts(args)
     given = [_given(*args[i : i + 2]) for i in starts]
     found: dict[str, dict[str, str]] = {}  # by the change of class, by their keys
     for number, start in enumerate(starts):
@@ -39,6 +44,10 @@ def carried_over(parser: ArgumentParser, args: list[str], config: Namespace) -> 
                     shown = key if isinstance(value, dict | list) else f"{key} {value}"
                     found.setdefault(change, {}).setdefault(f"{name}.{key}", shown)
     return [f"{', '.join(kept.values())} {change}" for change, kept in found.items()]
+
+
+def _starts(args: list[str]) -> list[int]:
+    return [i for i, word in enumerate(args) if word.startswith("--") or word == "-c"]
 
 
 def _walk(key: str, part: Any) -> Iterator[tuple[str, Any]]:

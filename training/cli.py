@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -33,7 +34,7 @@ from terminal.console import filter_known_warnings
 from terminal.devices import device_name, limit_threads
 from terminal.errors import UserError, raising, warn
 from terminal.run_folder import RunFolder
-from training.carried_over import carried_over
+from training.carried_over import carried_over, given_keys
 from training.checkpoints import AtomicCheckpointIO, find_checkpoint
 from training.duration import long_training
 from training.loggers import RunCSV, RunTensorBoard
@@ -140,7 +141,9 @@ class TrainingCLI(LightningCLI):
         seed = self.config.seed_everything
         if type(seed) is not int or not 0 <= seed < 2**32:
             raise UserError(f"seed_everything must be a number from 0 to 2^32 - 1, got {seed}.")
-        self.kept = carried_over(parser, sys.argv[1:] if args is None else args, self.config)
+        args = sys.argv[1:] if args is None else args
+        self.given = given_keys(args)
+        self.kept = carried_over(parser, args, self.config)
 
     def before_instantiate_classes(self) -> None:
         files = [Path(str(path)) for path in self.config.pop("config") or []]
@@ -175,13 +178,33 @@ class TrainingCLI(LightningCLI):
             self.parser.add_instantiator(build, kind, subclasses=True)
         try:
             with raising(ValueError, RuntimeError):
-                super().instantiate_classes()
+                config = self.config.clone()
+                self.datamodule = self.parser.instantiate_classes(Namespace(data=config.data)).data
+                self._follow_the_data()
+                del self.config_dump  # Lightning's, for the checkpoint; it is made again
+                config.update(self.config.model, "model")
+                del config["data"]
+                self.config_init = self.parser.instantiate_classes(config)
+                self.model = self.config_init.model
+                self.trainer = self.instantiate_trainer()
         except UserError as error:
             if bugs:
                 raise bugs[0] from None
             if refusals and "to be a class that instantiates" in str(error):
                 raise UserError(f"{refusals[-1]}.") from error  # which the parser has not passed on
             raise
+
+    def _follow_the_data(self) -> None:
+        """Sets the numbers of classes and of input channels that the user has not set."""
+        facts = {
+            "num_classes": len(self.datamodule.classes),
+            "in_channels": self.datamodule.channels,
+        }
+        model = self.config.model.init_args
+        for key, part in (("model", model), ("model.net", model.net.get("init_args", {}))):
+            for name, value in facts.items():
+                if name in part and f"{key}.{name}" not in self.given:
+                    part[name] = value
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         net, data = self.model.net, self.datamodule
@@ -308,6 +331,7 @@ class TrainingCLI(LightningCLI):
             f"{macs / 1e6:,.2f} MMAC an image",
             "data": f"{data.name}, {train:,} + {val:,} images of {data.image_size} x "
             f"{data.image_size}, batches of {data.batch_size}",
+            **({"split": data.note} if data.note else {}),
             "device": f"{devices}{device_name(trainer.strategy.root_device)}, {trainer.precision}, "
             f"seed {self.config.seed_everything}",
             "run": f"{self.run.path}"

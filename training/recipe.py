@@ -29,13 +29,14 @@ ONLY_WATCH = (
     *("OnExceptionCheckpoint", "ModelSummary", "RichModelSummary", "ProgressBar"),
     *("TQDMProgressBar", "RichProgressBar"),
 )
-# What null means to the Trainer. A number of batches is an int: 1 is one, 1.0 is all of them.
+# What null means. A number of batches is an int: 1 is one, 1.0 is all of them.
 USUAL = {
     "trainer.limit_train_batches": 1.0,
     "trainer.limit_val_batches": 1.0,
     "trainer.limit_test_batches": 1.0,
     "trainer.val_check_interval": 1.0,
     "trainer.gradient_clip_algorithm": "norm",
+    "data.init_args.channels": 1,
 }
 # Whose classes are imported to ask for their defaults: a run that is compared can be anybody's.
 TRUSTED = ("lit_modules.", "models.", "datamodules.", "callbacks.", "torch.", "lightning.")

@@ -1,0 +1,242 @@
+"""Images of the user's own, in a folder for each class."""
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.batches import Split, choose_stratified
+from datamodules.image_cache import Decoded, ImageCache, describe, mean_and_std
+from datamodules.image_files import files_in
+from datamodules.in_memory import InMemoryDataModule
+from datamodules.published_files import DatasetError
+from terminal.errors import printable, warn
+
+SPLITS = ("train", "val", "test")
+SIZE = 224  # pixels, where none is given
+HELD_OUT = 10  # percent of the training images, where there is no folder val or test
+
+
+class Listing(NamedTuple):
+    """Files of a split and their labels, int64 (N,)."""
+
+    files: list[Path]
+    labels: Tensor
+
+    def take(self, indices: Tensor) -> "Listing":
+        return Listing([self.files[i] for i in indices.tolist()], self.labels[indices])
+
+
+class ImageFolder(InMemoryDataModule):
+    """Images in `<root>/train/<class>/*`, `<root>/val/<class>/*` and `<root>/test/<class>/*`.
+
+    Where there is no `val` or `test`, 10 % of the training images are split off for it, of each
+    class its share, the same ones for every seed. Files are decoded once, resized so that the
+    shorter side is `image_size` and cropped to the middle, and kept as bytes in a cache that is
+    mapped into memory: it can be larger than the memory, processes share it, and it is made anew
+    when files change. Mean and standard deviation are those of the training images. A checkpoint
+    holds them and the names of the classes, so it can be asked without the folder.
+
+    Args:
+        root: The folder.
+        batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
+        image_size: Side of the images; None is 224.
+        channels: 1 reads the images as gray; None is 3, colour.
+        augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training.
+        strict: Whether a file that is no image is an error; else it is named and left out.
+        cache: Folder of the decoded images; None is `<root>/.decoded`.
+
+    Raises:
+        ValueError: If a value is out of range.
+        DatasetError: In `prepare_data` and `setup`, if the folder is not as above.
+    """
+
+    margin = None
+
+    def __init__(
+        self,
+        root: str | None = None,
+        batch_size: int = 128,
+        image_size: int | None = None,
+        channels: Literal[1, 3] | None = None,
+        augment: list[nn.Module] | None = None,
+        strict: bool = False,
+        cache: str | None = None,
+    ) -> None:
+        self.root = Path(root) if root else None
+        self.native_size = SIZE if image_size is None else image_size
+        self.native_channels = channels or 3
+        self.strict = strict
+        self.cache = cache
+        self._known: dict[str, Any] = {}  # by a checkpoint
+        super().__init__(batch_size, image_size, channels, augment)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self._known.get("name") or (self._root.resolve().name if self.root else "images")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the folders in `train`, sorted."""
+        if "classes" not in self._known:
+            self._known["classes"] = _class_names(self._root / "train")
+        return tuple(self._known["classes"])
+
+    @property
+    def mean(self) -> list[float]:
+        """Mean of the training images, of each channel."""
+        return self._statistics()[0]
+
+    @property
+    def std(self) -> list[float]:
+        """Standard deviation of the training images, of each channel."""
+        return self._statistics()[1]
+
+    @property
+    def note(self) -> str:
+        """Which splits the folder does not have."""
+        split_off = [name for name in SPLITS if not (self._root / name).is_dir()]
+        return f"{' and '.join(split_off)}: {HELD_OUT} % of train each" if split_off else ""
+
+    def prepare_data(self) -> None:
+        """Decodes all images, unless the cache holds them."""
+        for name in self._listings:
+            self._decoded(name)
+
+    def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
+        found = {}
+        for name in ("test",) if stage == "test" else ("train", "val"):
+            if name not in self._listings:
+                raise DatasetError(f"{self._root} has neither a folder {name} nor a folder train.")
+            decoded = self._decoded(name)
+            if left_out := decoded.left_out:
+                what = f"in {self._root} are no images ({name}): {describe(left_out)}"
+                if self.strict:
+                    raise DatasetError(f"{len(left_out):,} files {what}.")
+                warn(f"{len(left_out):,} files {what}. They are left out.")
+            labels = self._listings[name].labels[decoded.kept]
+            if name == "train":
+                self._check_each_class_has_some(labels)
+            found[name] = Split(decoded.images, labels)
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to be asked without the folder."""
+        facts = {"name": self.name, "classes": list(self.classes)}
+        return facts | {"mean": self.mean, "std": self.std}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the classes and the statistics of a checkpoint.
+
+        Raises:
+            ValueError: If they are none.
+            DatasetError: If a training goes on, and its images are no longer the same.
+        """
+        _check_state(state_dict, self.native_channels)
+        if "train" in self.splits and self.state_dict() | {"name": ""} != state_dict | {"name": ""}:
+            raise DatasetError(
+                f"the images of {self._root} are not those that the run was started with. Start "
+                "another run, or put them back."
+            )
+        self._known = dict(state_dict)
+
+    @property
+    def _root(self) -> Path:
+        if self.root is None:
+            raise DatasetError(
+                "which images? Name their folder with --data.root: it holds train/<class>/*."
+            )
+        return self.root
+
+    @cached_property
+    def _listings(self) -> dict[str, Listing]:
+        """The files of each split, those that are split off included."""
+        found = {
+            name: _list(self._root / name, self.classes)
+            for name in SPLITS
+            if (self._root / name).is_dir()
+        }
+        if "train" not in found:
+            return found
+        self._check_each_class_has_some(found["train"].labels)
+        number = math.ceil(len(found["train"].labels) * HELD_OUT / 100)
+        for name in ("test", "val"):
+            if name not in found:
+                is_chosen = choose_stratified(found["train"].labels, number, seed=0)
+                found[name] = found["train"].take(is_chosen.nonzero().flatten())
+                found["train"] = found["train"].take((~is_chosen).nonzero().flatten())
+        self._check_each_class_has_some(found["train"].labels)
+        return found
+
+    def _decoded(self, name: str) -> Decoded:
+        folder = Path(self.cache) if self.cache else self._root / ".decoded"
+        cache = ImageCache(folder, self.native_size, self.native_channels)
+        return cache.read(name, self._listings[name].files, self._root)
+
+    def _statistics(self) -> tuple[list[float], list[float]]:
+        if "mean" not in self._known:
+            if "train" not in self._listings:
+                raise DatasetError(f"{self._root} has no folder train.")
+            mean, std = mean_and_std(self._decoded("train").histogram)
+            self._known |= {"mean": mean, "std": std}
+        return self._known["mean"], self._known["std"]
+
+    def _check_each_class_has_some(self, labels: Tensor) -> None:
+        counts = labels.bincount(minlength=len(self.classes))
+        if not counts.all():
+            name = printable(self.classes[int(counts.argmin())])
+            raise DatasetError(
+                f"{self._root / 'train'} has no image of the class {name} left to train with: each "
+                "class needs some, and more where val and test are split off."
+            )
+
+
+def _class_names(folder: Path) -> list[str]:
+    """The names of the classes' folders."""
+    if not folder.is_dir():
+        raise DatasetError(
+            f"there is no folder {folder}: the images have to be in {folder}/<class>/."
+        )
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(names) < 2:
+        raise DatasetError(
+            f"{folder} has {len(names) or 'no'} folder{'s' * (not names)} of a class: a "
+            f"classification needs two or more, as {folder}/cat/ and {folder}/dog/."
+        )
+    return names
+
+
+def _list(folder: Path, classes: tuple[str, ...]) -> Listing:
+    """The files of a split, class by class."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.name not in classes:
+            raise DatasetError(
+                f"{path} is of no class of the training, which are "
+                f"{', '.join(map(printable, classes[:10]))}{', ...' * (len(classes) > 10)}."
+            )
+    by_class = [list(files_in(folder / name)) for name in classes]
+    labels = [torch.full((len(files),), label) for label, files in enumerate(by_class)]
+    files = [file for files in by_class for file in files]
+    if not files:
+        raise DatasetError(f"{folder} has no images: they have to be in {folder}/<class>/.")
+    return Listing(files, torch.cat(labels))
+
+
+def _check_state(state: dict[str, Any], channels: int) -> None:
+    """Checks what a checkpoint, which can be anybody's, says of a dataset."""
+    name, classes = state.get("name"), state.get("classes")
+    is_told = isinstance(name, str) and isinstance(classes, list) and len(classes) > 1
+    if not is_told or not all(isinstance(of, str) for of in classes):
+        raise ValueError("the checkpoint has no names of classes")
+    for key in ("mean", "std"):
+        values = state.get(key)
+        if (
+            not isinstance(values, list)
+            or len(values) != channels
+            or not all(isinstance(value, float) and math.isfinite(value) for value in values)
+        ):
+            raise ValueError(f"the checkpoint has no {key} of {channels} channels")
