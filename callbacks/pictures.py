@@ -14,6 +14,8 @@ from datamodules import InMemoryDataModule
 from terminal.atomic import write_atomically
 
 FILTER_PIXELS = 48
+LARGEST = 15  # inches, of a figure's side
+MOST_CLASSES = 40  # whose names and counts have room in a confusion matrix
 
 
 def save_figure(figure: Figure, path: Path, dpi: float) -> None:
@@ -27,22 +29,23 @@ def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure
 
     Shades are shares of a row, so that rare classes count as much as frequent ones.
     """
-    figure = Figure(figsize=(7, 6.4), layout="constrained")
+    side = min(max(6.4, 0.4 * len(classes)), LARGEST)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
     axes.imshow(
         shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1
     )  # the root shows single mistakes
     positions = range(len(classes))
-    axes.set_xticks(
-        positions, classes, rotation=45 if max(map(len, classes)) > 2 else 0, ha="center"
-    )
-    axes.set_yticks(positions, classes)
+    if has_room := len(classes) <= MOST_CLASSES:
+        rotation = 45 if max(map(len, classes)) > 2 else 0
+        axes.set_xticks(positions, classes, rotation=rotation, ha="center", parse_math=False)
+        axes.set_yticks(positions, classes, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    for row in positions:
+    for row in positions if has_room else ():
         for column in positions:
             if count := int(confusion[row, column]):
                 color = "white" if shares[row, column] > 0.3 else "black"
@@ -52,7 +55,8 @@ def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure
 
 def draw_class_accuracies(confusion: Tensor, classes: tuple[str, ...]) -> Figure:
     """A bar chart of the accuracy on each class."""
-    figure = Figure(figsize=(6, 0.4 * len(classes) + 0.8), layout="constrained")
+    height = min(0.4 * len(classes) + 0.8, LARGEST * 2)
+    figure = Figure(figsize=(6, height), layout="constrained")
     axes = figure.subplots()
     shares = (confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
     axes.barh(classes, shares, color="tab:blue", height=0.7)

@@ -128,7 +128,8 @@ class ImageCache:
         )
         with ThreadPoolExecutor(usable_processors()) as pool:  # Pillow decodes without the GIL
             chunks: Iterable[int] = range(0, len(files), AT_ONCE)
-            for at in track(chunks, "decoding", console=console, transient=True):
+            hidden = not console.is_terminal
+            for at in track(chunks, "decoding", console=console, transient=True, disable=hidden):
                 yield from pool.map(decode, files[at : at + AT_ONCE])
 
     def _remove_others(self, start: str, stem: str) -> None:

@@ -67,7 +67,7 @@ def from_files(
 ) -> Iterator[Batch]:
     """Reads files in batches; warns of those that are no images."""
     starts = range(0, len(files), BATCH)
-    for start in track(starts, console=console, transient=True, disable=len(starts) < 2):
+    for start in track(starts, console=console, transient=True, disable=not console.is_terminal):
         sources, images = [], []
         for file in files[start : start + BATCH]:
             name = os.fsencode(file).decode(errors="backslashreplace")  # it can be any bytes

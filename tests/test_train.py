@@ -257,7 +257,10 @@ WRONG_USES = {
     "config that is not there": (["--config", "configs/lenet6.yaml"], ["configs/lenet6.yaml"]),
     "device that is not there": (["--trainer.accelerator", "tpux"], ["tpux"]),
     "image size": (["--data.image_size", "8"], ["LeNet5", "8 x 8", "28 x 28"]),
-    "channels": (["--data.channels", "3"], ["LeNet5", "3 channels", "data.channels"]),
+    "channels": (
+        ["--data.channels", "3", "--model.net.in_channels", "1"],
+        ["LeNet5", "3 channels", "data.channels"],
+    ),
     "number of classes": (["--model.net.num_classes", "7"], ["LeNet5", "7", "10 classes"]),
     "missing data": (["--data", "datamodules.MNIST", "--data.root", "nowhere"], ["nowhere", "gz"]),
 }

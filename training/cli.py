@@ -205,6 +205,11 @@ class TrainingCLI(LightningCLI):
             for name, value in facts.items():
                 if name in part and f"{key}.{name}" not in self.given:
                     part[name] = value
+        is_hidden = "num_classes" not in model.net.get("init_args", {})
+        if is_hidden and model.net.class_path.startswith("torchvision.models."):
+            # Some pass it on in a way that a parser does not see.
+            given = model.net.get("dict_kwargs") or {}
+            model.net["dict_kwargs"] = {"num_classes": facts["num_classes"]} | given
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         net, data = self.model.net, self.datamodule
