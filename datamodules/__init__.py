@@ -5,6 +5,7 @@ from datamodules.image_folder import ImageFolder
 from datamodules.in_memory import InMemoryDataModule, Split
 from datamodules.mnist import MNIST, FashionMNIST
 from datamodules.published_files import DatasetError
+from datamodules.torchvision_datasets import Torchvision
 
 __all__ = [
     "MNIST",
@@ -14,4 +15,5 @@ __all__ = [
     "ImageFolder",
     "InMemoryDataModule",
     "Split",
+    "Torchvision",
 ]

@@ -1,12 +1,10 @@
-"""Decodes image files once, in parallel, to a file that is mapped into memory."""
+"""Decodes images once, in parallel, to a file that is mapped into memory."""
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ from filelock import FileLock
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.image_files import ImageError, read_photograph
+from datamodules.image_files import ImageError
 from datamodules.published_files import DatasetError
 from terminal.atomic import write_atomically
 from terminal.console import console
@@ -24,16 +22,16 @@ from terminal.devices import usable_processors
 from terminal.errors import printable
 
 FORMAT = 1  # of the cache; another one is decoded anew
-AT_ONCE = 512  # files whose images are in memory while they are decoded
+AT_ONCE = 512  # images in memory while they are decoded
 
 
 class Decoded(NamedTuple):
-    """The images of files, and what is known of them.
+    """Decoded images, and what is known of them.
 
     Attributes:
         images: uint8 (N, C, H, W), mapped from a file, which processes share.
-        kept: Indices of the files that are images, int64 (N,).
-        left_out: The reason for each other file, by its path.
+        kept: Which of the sources are images, int64 (N,).
+        left_out: The reason for each other source, by its name.
         histogram: How often each value comes in each channel, int64 (C, 256).
     """
 
@@ -44,7 +42,7 @@ class Decoded(NamedTuple):
 
 
 class ImageCache:
-    """Decoded images in a folder, decoded again when a file is new, gone or changed.
+    """Decoded images in a folder, decoded again when their sources change.
 
     Args:
         folder: Where the cache is, or goes to.
@@ -57,26 +55,36 @@ class ImageCache:
         self.size = size
         self.channels = channels
 
-    def read(self, name: str, files: Sequence[Path], base: Path) -> Decoded:
-        """The images of files, by their size and time those that were decoded before.
+    def read(
+        self,
+        name: str,
+        sources: Sequence[str],
+        fingerprint: str,
+        decode: Callable[[int], np.ndarray],
+        threads: int = 0,
+    ) -> Decoded:
+        """Decodes images, or finds them decoded.
 
         Args:
             name: What they are called in the cache: train, val or test.
-            files: Their paths, under `base`.
-            base: A folder; moved as a whole, its images need not be decoded again.
+            sources: The images' names.
+            fingerprint: What changes when one of them does.
+            decode: Gives the image of a source, by its index, as uint8 (C, H, W).
+            threads: How many call it at a time; 0 is one for each processor.
 
         Raises:
             DatasetError: If the cache cannot be written.
         """
         start = f"{name}-{self.size}x{self.channels}-"
-        images = self.folder / f"{start}{_fingerprint(files, base)}.images"
+        digest = hashlib.sha256(f"{FORMAT}\0{fingerprint}".encode()).hexdigest()[:16]
+        images = self.folder / f"{start}{digest}.images"
         facts = images.with_suffix(".json")
         if not facts.exists():
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(self.folder / f".{name}.lock"):
                     if not facts.exists():  # another process may have decoded while this one waited
-                        self._decode(images, facts, files, base)
+                        self._decode(images, facts, sources, decode, threads)
                         self._remove_others(start, images.stem)
             except OSError as error:
                 raise DatasetError(
@@ -87,7 +95,7 @@ class ImageCache:
         shape = (known["number"], self.channels, self.size, self.size)
         # Copied when written to: torch knows no tensors that are read-only.
         mapped = np.memmap(images, np.uint8, mode="c", shape=shape) if known["number"] else None
-        is_kept = [str(file.relative_to(base)) not in known["left_out"] for file in files]
+        is_kept = [source not in known["left_out"] for source in sources]
         return Decoded(
             torch.empty(shape, dtype=torch.uint8) if mapped is None else torch.from_numpy(mapped),
             torch.tensor(is_kept, dtype=torch.bool).nonzero().flatten(),
@@ -95,8 +103,16 @@ class ImageCache:
             torch.tensor(known["histogram"]),
         )
 
-    def _decode(self, images: Path, facts: Path, files: Sequence[Path], base: Path) -> None:
-        needed = len(files) * self.channels * self.size**2
+    def _decode(
+        self,
+        images: Path,
+        facts: Path,
+        sources: Sequence[str],
+        decode: Callable[[int], np.ndarray],
+        threads: int,
+    ) -> None:
+        number = len(sources)
+        needed = number * self.channels * self.size**2
         if needed > (free := shutil.disk_usage(self.folder).free):
             raise OSError(f"it takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
         left_out: dict[str, str] = {}
@@ -104,9 +120,10 @@ class ImageCache:
 
         def write(beside: Path) -> None:
             with open(beside, "wb") as out:
-                for file, decoded in zip(files, self._decoded(files), strict=True):
+                results = _in_parallel(decode, number, threads)
+                for source, decoded in zip(sources, results, strict=True):
                     if isinstance(decoded, ImageError):
-                        left_out[str(file.relative_to(base))] = str(decoded)
+                        left_out[source] = str(decoded)
                         continue
                     out.write(decoded.tobytes())
                     for channel, values in enumerate(decoded):
@@ -114,23 +131,12 @@ class ImageCache:
 
         write_atomically(images, write)
         known = {
-            "number": len(files) - len(left_out),
+            "number": number - len(left_out),
             "left_out": left_out,
             "histogram": histogram.tolist(),
         }
         text = json.dumps(known)
         write_atomically(facts, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-    def _decoded(self, files: Sequence[Path]) -> Iterator[np.ndarray | ImageError]:
-        """Decodes files by all processors, in their order; an error for what is no image."""
-        decode = partial(
-            _or_error, partial(read_photograph, size=self.size, channels=self.channels)
-        )
-        with ThreadPoolExecutor(usable_processors()) as pool:  # Pillow decodes without the GIL
-            chunks: Iterable[int] = range(0, len(files), AT_ONCE)
-            hidden = not console.is_terminal
-            for at in track(chunks, "decoding", console=console, transient=True, disable=hidden):
-                yield from pool.map(decode, files[at : at + AT_ONCE])
 
     def _remove_others(self, start: str, stem: str) -> None:
         """Removes what was decoded of the files as they were before."""
@@ -157,18 +163,21 @@ def describe(left_out: dict[str, str]) -> str:
     return ", ".join(named) + more
 
 
-def _or_error(read: Callable[[Path], np.ndarray], path: Path) -> np.ndarray | ImageError:
-    try:
-        return read(path)
-    except ImageError as error:
-        return error
+def _in_parallel(
+    decode: Callable[[int], np.ndarray], number: int, threads: int
+) -> Iterator[np.ndarray | ImageError]:
+    """Decodes in order; gives an error for what is no image."""
 
+    def or_error(index: int) -> np.ndarray | ImageError:
+        try:
+            return decode(index)
+        except ImageError as error:
+            return error
 
-def _fingerprint(files: Sequence[Path], base: Path) -> str:
-    """A digest of the files' names, sizes and times."""
-    digest = hashlib.sha256(f"{FORMAT}".encode())
-    for file in files:
-        found = file.stat()
-        name = os.fsencode(file.relative_to(base))
-        digest.update(b"\0%b\0%d\0%d" % (name, found.st_size, found.st_mtime_ns))
-    return digest.hexdigest()[:16]
+    with ThreadPoolExecutor(
+        threads or usable_processors()
+    ) as pool:  # Pillow decodes without the GIL
+        starts = range(0, number, AT_ONCE)
+        hidden = not console.is_terminal
+        for start in track(starts, "decoding", console=console, transient=True, disable=hidden):
+            yield from pool.map(or_error, range(start, min(start + AT_ONCE, number)))

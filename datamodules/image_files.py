@@ -48,14 +48,23 @@ def read_photograph(path: Path, size: int, channels: int) -> np.ndarray:
     Raises:
         ImageError: If the file is no image, damaged or too large to be safe.
     """
-    image = open_upright(path, smallest=size)
+    return fitted(open_upright(path, smallest=size), size, channels)
+
+
+def fitted(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    """Resizes an image so that its shorter side is `size`, and crops it to the middle.
+
+    Returns:
+        uint8 (channels, size, size).
+    """
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray((brightness(image) * 255).round().astype(np.uint8))
     if has_transparency(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB" if channels == 3 else "L")
-    image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.array(image).reshape(size, size, channels).transpose(2, 0, 1)
 
 

@@ -1,6 +1,9 @@
 """Images of the user's own, in a folder for each class."""
 
+import hashlib
 import math
+import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -9,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.batches import Split, choose_stratified
-from datamodules.image_cache import Decoded, ImageCache, describe, mean_and_std
-from datamodules.image_files import files_in
-from datamodules.in_memory import InMemoryDataModule
+from datamodules.decoded_images import DecodedImages
+from datamodules.image_cache import Decoded, ImageCache, describe
+from datamodules.image_files import files_in, read_photograph
 from datamodules.published_files import DatasetError
 from terminal.errors import printable, warn
 
@@ -30,7 +33,7 @@ class Listing(NamedTuple):
         return Listing([self.files[i] for i in indices.tolist()], self.labels[indices])
 
 
-class ImageFolder(InMemoryDataModule):
+class ImageFolder(DecodedImages):
     """Images in `<root>/train/<class>/*`, `<root>/val/<class>/*` and `<root>/test/<class>/*`.
 
     Where there is no `val` or `test`, 10 % of the training images are split off for it, of each
@@ -54,8 +57,6 @@ class ImageFolder(InMemoryDataModule):
         DatasetError: In `prepare_data` and `setup`, if the folder is not as above.
     """
 
-    margin = None
-
     def __init__(
         self,
         root: str | None = None,
@@ -66,35 +67,18 @@ class ImageFolder(InMemoryDataModule):
         strict: bool = False,
         cache: str | None = None,
     ) -> None:
+        super().__init__(batch_size, image_size, channels, augment)
         self.root = Path(root) if root else None
-        self.native_size = SIZE if image_size is None else image_size
-        self.native_channels = channels or 3
         self.strict = strict
         self.cache = cache
-        self._known: dict[str, Any] = {}  # by a checkpoint
-        super().__init__(batch_size, image_size, channels, augment)
 
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self._known.get("name") or (self._root.resolve().name if self.root else "images")
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the folders in `train`, sorted."""
-        if "classes" not in self._known:
-            self._known["classes"] = _class_names(self._root / "train")
-        return tuple(self._known["classes"])
-
-    @property
-    def mean(self) -> list[float]:
-        """Mean of the training images, of each channel."""
-        return self._statistics()[0]
-
-    @property
-    def std(self) -> list[float]:
-        """Standard deviation of the training images, of each channel."""
-        return self._statistics()[1]
+    def look(self) -> dict[str, Any]:
+        return {
+            "name": self._root.resolve().name,
+            "classes": _class_names(self._root / "train"),
+            "native_size": self._image_size or SIZE,
+            "native_channels": self._channels or 3,
+        }
 
     @property
     def note(self) -> str:
@@ -105,14 +89,12 @@ class ImageFolder(InMemoryDataModule):
     def prepare_data(self) -> None:
         """Decodes all images, unless the cache holds them."""
         for name in self._listings:
-            self._decoded(name)
+            self.decoded(name)
 
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
         found = {}
         for name in ("test",) if stage == "test" else ("train", "val"):
-            if name not in self._listings:
-                raise DatasetError(f"{self._root} has neither a folder {name} nor a folder train.")
-            decoded = self._decoded(name)
+            decoded = self.decoded(name)
             if left_out := decoded.left_out:
                 what = f"in {self._root} are no images ({name}): {describe(left_out)}"
                 if self.strict:
@@ -123,26 +105,6 @@ class ImageFolder(InMemoryDataModule):
                 self._check_each_class_has_some(labels)
             found[name] = Split(decoded.images, labels)
         return found
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to be asked without the folder."""
-        facts = {"name": self.name, "classes": list(self.classes)}
-        return facts | {"mean": self.mean, "std": self.std}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the classes and the statistics of a checkpoint.
-
-        Raises:
-            ValueError: If they are none.
-            DatasetError: If a training goes on, and its images are no longer the same.
-        """
-        _check_state(state_dict, self.native_channels)
-        if "train" in self.splits and self.state_dict() | {"name": ""} != state_dict | {"name": ""}:
-            raise DatasetError(
-                f"the images of {self._root} are not those that the run was started with. Start "
-                "another run, or put them back."
-            )
-        self._known = dict(state_dict)
 
     @property
     def _root(self) -> Path:
@@ -172,18 +134,18 @@ class ImageFolder(InMemoryDataModule):
         self._check_each_class_has_some(found["train"].labels)
         return found
 
-    def _decoded(self, name: str) -> Decoded:
+    def decoded(self, split: str) -> Decoded:
+        if split not in self._listings:
+            raise DatasetError(f"{self._root} has neither a folder {split} nor a folder train.")
+        size, channels = self.native_size, self.native_channels
+        files = self._listings[split].files
         folder = Path(self.cache) if self.cache else self._root / ".decoded"
-        cache = ImageCache(folder, self.native_size, self.native_channels)
-        return cache.read(name, self._listings[name].files, self._root)
-
-    def _statistics(self) -> tuple[list[float], list[float]]:
-        if "mean" not in self._known:
-            if "train" not in self._listings:
-                raise DatasetError(f"{self._root} has no folder train.")
-            mean, std = mean_and_std(self._decoded("train").histogram)
-            self._known |= {"mean": mean, "std": std}
-        return self._known["mean"], self._known["std"]
+        return ImageCache(folder, size, channels).read(
+            split,
+            sources=[str(file.relative_to(self._root)) for file in files],
+            fingerprint=_fingerprint(files, self._root),
+            decode=lambda index: read_photograph(files[index], size, channels),
+        )
 
     def _check_each_class_has_some(self, labels: Tensor) -> None:
         counts = labels.bincount(minlength=len(self.classes))
@@ -226,17 +188,11 @@ def _list(folder: Path, classes: tuple[str, ...]) -> Listing:
     return Listing(files, torch.cat(labels))
 
 
-def _check_state(state: dict[str, Any], channels: int) -> None:
-    """Checks what a checkpoint, which can be anybody's, says of a dataset."""
-    name, classes = state.get("name"), state.get("classes")
-    is_told = isinstance(name, str) and isinstance(classes, list) and len(classes) > 1
-    if not is_told or not all(isinstance(of, str) for of in classes):
-        raise ValueError("the checkpoint has no names of classes")
-    for key in ("mean", "std"):
-        values = state.get(key)
-        if (
-            not isinstance(values, list)
-            or len(values) != channels
-            or not all(isinstance(value, float) and math.isfinite(value) for value in values)
-        ):
-            raise ValueError(f"the checkpoint has no {key} of {channels} channels")
+def _fingerprint(files: Sequence[Path], base: Path) -> str:
+    """A digest of the files' names, sizes and times."""
+    digest = hashlib.sha256()
+    for file in files:
+        found = file.stat()
+        name = os.fsencode(file.relative_to(base))
+        digest.update(b"\0%b\0%d\0%d" % (name, found.st_size, found.st_mtime_ns))
+    return digest.hexdigest()

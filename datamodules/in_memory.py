@@ -59,15 +59,25 @@ class InMemoryDataModule(LightningDataModule):
             raise ValueError(f"image_size must be at least 1, got {image_size}")
         if channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
-        if channels == 1 and self.native_channels == 3:
+        if channels == 1 and type(self).native_channels == 3:
             raise ValueError(f"channels must be 3, as the images of {self.name} are in colour")
         # What `load_from_checkpoint` needs; neither what is for training alone nor this machine's.
         self.save_hyperparameters(ignore=["augment", "root", "cache"], logger=False)
         self.batch_size = batch_size
-        self.image_size = image_size or self.native_size
-        self.channels = channels or self.native_channels
+        self._image_size = image_size
+        self._channels = channels
         self.augment = nn.Sequential(*(augment or []))
         self.splits: dict[str, Split] = {}
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that the network gets."""
+        return self._image_size or self.native_size
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images that the network gets."""
+        return self._channels or self.native_channels
 
     @cached_property
     def preprocessing(self) -> Preprocessing:

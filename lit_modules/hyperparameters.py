@@ -19,6 +19,7 @@ from torch.nn.modules.module import (
 )
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchvision.datasets import VisionDataset
 from typeshed_client import get_search_context
 
 from lit_modules.schedules import Schedules, WarmupCosine
@@ -27,9 +28,18 @@ from lit_modules.schedules import Schedules, WarmupCosine
 # optimizers and schedules, and functions that make networks.
 TRUSTED = (
     *("lit_modules.", "models.", "datamodules.", "torch.nn.", "torch.optim."),
-    *("torchvision.models.", "lightning.pytorch.cli.instantiate_module"),
+    *("torchvision.models.", "torchvision.datasets."),
+    "lightning.pytorch.cli.instantiate_module",
 )
-PARTS = (nn.Module, LightningDataModule, Optimizer, LRScheduler, WarmupCosine, Schedules)
+PARTS = (
+    nn.Module,
+    LightningDataModule,
+    VisionDataset,
+    Optimizer,
+    LRScheduler,
+    WarmupCosine,
+    Schedules,
+)
 ALSO = ("lightning.pytorch.cli.instantiate_module",)
 # Arguments by which torchvision's networks download weights.
 DOWNLOADED = ("weights", "weights_backbone", "pretrained", "pretrained_backbone")

@@ -14,7 +14,7 @@ from torchvision import datasets, transforms
 import evaluate as evaluate_script
 import export as export_script
 import predict as predict_script
-from datamodules import DatasetError, ImageFolder, image_cache
+from datamodules import DatasetError, ImageFolder, image_cache, image_folder
 from datamodules.image_files import read_photograph
 from tests.conftest import QUICKSTART, assert_one_line
 from tests.running import train_together
@@ -142,11 +142,11 @@ def decodes(monkeypatch):
     """The files that were decoded since the start of the test."""
     seen = []
 
-    def read(path, **options):
+    def read(path, *options):
         seen.append(path)
-        return read_photograph(path, **options)
+        return read_photograph(path, *options)
 
-    monkeypatch.setattr(image_cache, "read_photograph", read)
+    monkeypatch.setattr(image_folder, "read_photograph", read)
     return seen
 
 
@@ -347,12 +347,15 @@ BROKEN_STATES = {
     "a mean that is text": {"mean": ["a", "b", "c"]},
     "a deviation that is not finite": {"std": [1.0, 1.0, float("nan")]},
     "a name that is a list": {"name": []},
+    "a size that fills the memory": {"native_size": 10**6},
+    "two channels": {"native_channels": 2},
 }
 
 
 @pytest.mark.parametrize("kind", BROKEN_STATES)
 def test_what_a_checkpoint_says_of_the_images_is_checked(kind):
     sound = {"name": "photos", "classes": ["a", "b"], "mean": [0.5] * 3, "std": [0.2] * 3}
+    sound |= {"native_size": 20, "native_channels": 3}
     data = ImageFolder()
     data.load_state_dict(sound)
     assert (data.name, data.classes, data.mean) == ("photos", ("a", "b"), [0.5] * 3)

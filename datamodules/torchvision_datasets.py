@@ -1,0 +1,220 @@
+"""Any classification dataset of torchvision's."""
+
+import importlib
+import inspect
+import math
+import os
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torchvision
+from filelock import FileLock
+from torch import Tensor, nn
+from torchvision.datasets import MNIST, VisionDataset
+
+from datamodules.batches import Split, choose_stratified
+from datamodules.decoded_images import DecodedImages
+from datamodules.image_cache import Decoded, ImageCache
+from datamodules.image_files import fitted
+from datamodules.published_files import DatasetError
+
+HELD_OUT = 10  # percent of the training images, where there are no others
+SIZE = 224  # pixels, of images that are not all of one size
+LOOKED_AT = 8  # images, to tell that
+# What torchvision calls the splits.
+NAMES = {
+    "train": ("train", "trainval", "train-standard"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "val", "valid"),
+}
+LABELS = ("targets", "labels", "_labels", "y")  # attributes that hold them all
+
+
+class Torchvision(DecodedImages):
+    """A classification dataset of `torchvision.datasets`, downloaded where it offers that.
+
+    Its own splits are used, whatever they are called; where there is none for validation or test,
+    10 % of the training images are split off, of each class its share, the same ones for every
+    seed. Images that are all of one size keep it; others are resized so that the shorter side is
+    `image_size`, and cropped to the middle. They are decoded once, as those of `ImageFolder` are.
+
+    Args:
+        dataset: The class, such as torchvision.datasets.CIFAR10.
+        root: Folder of the datasets; None is the environment's `DATA_ROOT`, else `data`.
+        options: Further arguments of the class, such as {split: letters} of EMNIST.
+        batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
+        image_size: Side that images are resized to; None keeps their own, or is 224.
+        channels: 1 reads the images as gray, 3 repeats a gray channel; None keeps them.
+        augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training.
+        cache: Folder of the decoded images; None is `.decoded` in `root`.
+
+    Raises:
+        ValueError: If a value is out of range, or `dataset` is no such class.
+        DatasetError: In `prepare_data` and `setup`, if the dataset cannot be had, or its labels are
+            no classes.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        root: str | None = None,
+        options: dict[str, Any] | None = None,
+        batch_size: int = 128,
+        image_size: int | None = None,
+        channels: Literal[1, 3] | None = None,
+        augment: list[nn.Module] | None = None,
+        cache: str | None = None,
+    ) -> None:
+        super().__init__(batch_size, image_size, channels, augment)
+        self.dataset = dataset
+        self.kind = _class_of(dataset)
+        self.options = options or {}
+        self.root = Path(root or os.environ.get("DATA_ROOT") or "data")
+        self.cache = Path(cache) if cache else self.root / ".decoded"
+
+    def look(self) -> dict[str, Any]:
+        train = self._datasets["train"]
+        sizes = {train[i][0].size for i in range(min(LOOKED_AT, len(train)))}
+        (width, height), is_gray = next(iter(sizes)), train[0][0].mode in ("1", "L", "I;16", "I")
+        keeps = len(sizes) == 1 and width == height
+        size = width if keeps else self._image_size or SIZE
+        return {
+            "name": self.kind.__name__,
+            "classes": self._class_names(),
+            "native_size": size,
+            "native_channels": 1 if self._channels == 1 or is_gray else 3,
+        }
+
+    @property
+    def note(self) -> str:
+        """Which splits the dataset does not have."""
+        split_off = [name for name in ("val", "test") if name not in self._datasets]
+        return f"{' and '.join(split_off)}: {HELD_OUT} % of train each" if split_off else ""
+
+    def prepare_data(self) -> None:
+        """Downloads the dataset and decodes its images, unless that was done before."""
+        for split in self._parts:
+            self.decoded(split)
+
+    def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
+        names = ("test",) if stage == "test" else ("train", "val")
+        return {name: self._split(name) for name in names}
+
+    def decoded(self, split: str) -> Decoded:
+        of, indices = self._parts[split]
+        dataset, size, channels = self._datasets[of], self.native_size, self.native_channels
+        made_of = (self.dataset, self.options, of, len(dataset), indices, torchvision.__version__)
+        return ImageCache(self.cache / self.kind.__name__, size, channels).read(
+            split,
+            sources=[str(index) for index in indices],
+            fingerprint=repr(made_of),
+            decode=lambda index: fitted(dataset[indices[index]][0], size, channels),
+            threads=1,  # some draw from the global generator
+        )
+
+    def _split(self, name: str) -> Split:
+        decoded, (of, indices) = self.decoded(name), self._parts[name]
+        return Split(decoded.images, self._labels[of][torch.tensor(indices)][decoded.kept])
+
+    @cached_property
+    def _datasets(self) -> dict[str, VisionDataset]:
+        """The datasets of torchvision's, by our name of the split; those that it has."""
+        parameters = inspect.signature(self.kind).parameters
+        options: dict[str, Any] = dict(self.options)
+        if "root" in parameters:
+            options["root"] = str(self.root)
+        if "download" in parameters or issubclass(self.kind, MNIST):
+            options["download"] = True
+        if "split" in parameters and "split" not in options:
+            by_split = {of: {"split": name} for of, name in self._names_of_splits().items()}
+        elif "train" in parameters or issubclass(self.kind, MNIST):
+            by_split = {"train": {"train": True}, "test": {"train": False}}
+        else:
+            by_split = {"train": {}}
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.cache / f".{self.kind.__name__}.lock"):
+                return {of: self.kind(**options, **which) for of, which in by_split.items()}
+        except Exception as error:  # whatever a class of theirs, or the network, raises
+            reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+            raise DatasetError(
+                f"{self.dataset} cannot be had in {self.root}: {reason}. Name another folder with "
+                "--data.root, or arguments of the class with --data.options."
+            ) from error
+
+    def _names_of_splits(self) -> dict[str, str]:
+        """What the class calls its splits, as it says when it is asked for one that it has not."""
+        known = inspect.signature(self.kind).parameters
+        root = {"root": str(self.root)} if "root" in known else {}
+        names = ["train", "val", "test"]
+        try:
+            self.kind(**root, **self.options, split="?")
+        except Exception as error:
+            told = re.findall(r"'([\w-]+)'", str(error).rpartition("alid values are")[2])
+            names = told or names
+        chosen = {of: next((name for name in NAMES[of] if name in names), "") for of in NAMES}
+        if chosen["val"] == chosen["test"]:
+            del chosen["val"]  # it is the only one to test with
+        return {of: name for of, name in chosen.items() if name}
+
+    @cached_property
+    def _labels(self) -> dict[str, Tensor]:
+        return {name: _labels_of(self.dataset, of) for name, of in self._datasets.items()}
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[str, list[int]]]:
+        """The dataset and the indices in it that each split is made of."""
+        parts = {name: (name, list(range(len(of)))) for name, of in self._datasets.items()}
+        labels = self._labels["train"]
+        number = math.ceil(len(labels) * HELD_OUT / 100)
+        left = torch.arange(len(labels))
+        for name in ("test", "val"):
+            if name not in parts:
+                is_chosen = choose_stratified(labels[left], number, seed=0)
+                parts[name] = ("train", left[is_chosen].tolist())
+                left = left[~is_chosen]
+        return parts | {"train": ("train", left.tolist())}
+
+    def _class_names(self) -> list[str]:
+        """The names of the classes, or their numbers where the dataset has none."""
+        number = max(int(labels.max()) for labels in self._labels.values()) + 1
+        names = getattr(self._datasets["train"], "classes", None)
+        is_list = isinstance(names, Sequence) and len(names) >= number
+        if is_list and all(isinstance(name, str) for name in names):
+            return list(names)
+        return [str(label) for label in range(number)]
+
+
+def _class_of(dataset: str) -> type[VisionDataset]:
+    module, _, name = dataset.rpartition(".")
+    if module == "torchvision.datasets" or module.startswith("torchvision.datasets."):
+        found = getattr(importlib.import_module(module), name, None)
+        if isinstance(found, type) and issubclass(found, VisionDataset):
+            return found
+    raise ValueError(
+        f"dataset must be a class of torchvision.datasets, such as torchvision.datasets.CIFAR10, "
+        f"got {dataset}"
+    )
+
+
+def _labels_of(name: str, dataset: VisionDataset) -> Tensor:
+    """The labels of a dataset, int64 (N,)."""
+    for attribute in LABELS:
+        held = getattr(dataset, attribute, None)
+        if held is not None and len(held) == len(dataset):
+            break
+    else:
+        held = [label for _, label in (dataset[index] for index in range(len(dataset)))]
+    try:
+        labels = torch.as_tensor(np.asarray(held))
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"the labels of {name} are no classes: {error}.") from error
+    if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype.is_complex:
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise DatasetError(f"the labels of {name} are no classes, but {kind}.")
+    return labels.long()
