@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
+from lit_modules.frozen import freeze_all_but, keep_statistics_of_frozen
 from lit_modules.hyperparameters import UntrustedError, building, check_hyperparameters
 from lit_modules.metrics import SampleMean
 from lit_modules.schedules import Schedules, WarmupCosine, check_length, check_makes_scheduler
@@ -51,6 +52,9 @@ class LitClassifier(LightningModule):
         label_smoothing: Share of the training target that is spread evenly over all classes
             (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567), in [0, 1).
         num_classes: Number of classes.
+        trainable: Names of the parameters of `net` that are trained, with wildcards: `fc.*`, or a
+            list; None is all. The others are frozen, and batch norms among them keep their
+            statistics.
         compile: Whether training runs through `torch.compile`. The first batches take a minute or
             more. Checkpoints are the same.
 
@@ -66,6 +70,7 @@ class LitClassifier(LightningModule):
         label_smoothing: float = 0.0,
         num_classes: int = 10,
         compile: bool = False,
+        trainable: str | list[str] | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -77,6 +82,10 @@ class LitClassifier(LightningModule):
         if "_instantiator" in self.hparams:
             self.save_hyperparameters(logger=False)
         self.net = net.to(memory_format=torch.channels_last)  # docs/performance.md
+        self.trainable = [trainable] if isinstance(trainable, str) else trainable
+        if self.trainable is not None:
+            freeze_all_but(net, self.trainable)
+            self.train()  # Lightning leaves the mode as it finds it
         # Not as the default above: jsonargparse hands the values of a default class on to the class
         # that a config names instead, so that AdamW would get Adam's weight decay of 0.
         self.optimizer = _shared_by_copies(torch.optim.Adam if optimizer is None else optimizer)
@@ -160,6 +169,12 @@ class LitClassifier(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of preprocessed images (N, C, H, W)."""
         return self.net(images)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.trainable is not None:
+            keep_statistics_of_frozen(self.net)
+        return self
 
     def setup(self, stage: str) -> None:
         if stage != "fit":

@@ -43,6 +43,7 @@ PARTS = (
 ALSO = ("lightning.pytorch.cli.instantiate_module",)
 # Arguments by which torchvision's networks download weights.
 DOWNLOADED = ("weights", "weights_backbone", "pretrained", "pretrained_backbone")
+PATTERNS = ("trainable",)  # arguments that are compared with names, and name nothing
 DEPTH = 32  # of values within values
 VALUES = 10_000  # in all; with every reference counted, of which there can be more than bytes
 
@@ -159,11 +160,11 @@ def _names(value: Any, key: str = "") -> Iterator[str]:
     if key in DOWNLOADED and value:
         yield f"{key}={value}"
     elif isinstance(value, str):
-        if not re.fullmatch(r"[\w+-]*", value):
+        if key not in PATTERNS and not re.fullmatch(r"[\w+-]*", value):
             yield value
     elif isinstance(value, dict):
         for name, item in value.items():
             yield from _names(item, name)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _names(item)
+            yield from _names(item, key if key in PATTERNS else "")

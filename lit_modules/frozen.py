@@ -1,0 +1,38 @@
+"""Trains a part of a network, and freezes the rest."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def freeze_all_but(net: nn.Module, patterns: Sequence[str]) -> None:
+    """Freezes the parameters whose names match none of the patterns.
+
+    Args:
+        net: The network.
+        patterns: Names of parameters as the shell's: `fc.*`, `layer4.*`.
+
+    Raises:
+        ValueError: If a pattern matches no name.
+    """
+    names = [name for name, _ in net.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            parts = dict.fromkeys(name.partition(".")[0] for name in names)
+            raise ValueError(
+                f"trainable {pattern} matches no parameter of {type(net).__name__}, which has "
+                f"{', '.join(f'{part}.*' for part in parts)}"
+            )
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def keep_statistics_of_frozen(net: nn.Module) -> None:
+    """Puts batch norms whose parameters are frozen in eval mode: their statistics stay."""
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):
+            parameters = list(module.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                module.eval()
