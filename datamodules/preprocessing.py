@@ -47,7 +47,7 @@ class Preprocessing(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         # Normalised first, as it means the same and the small images are a fraction of the work.
-        images = (images - self.mean) / self.std
+        images = (images - self.mean).div_(self.std)
         size = self.image_size
         if images.shape[-2:] != (size, size):
             is_shrinking = size < images.shape[-1]  # or antialiasing changes nothing

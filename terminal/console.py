@@ -23,6 +23,7 @@ def filter_known_warnings() -> None:
         ".* ends after .*, and the training after .*",  # said before the start, in one line
         ".*but have no logger configured.*",  # that was somebody's choice
         ".*smaller than the logging interval.*",  # scalars are logged once an epoch
+        ".*in eval mode at the start of training.*",  # batch norms of frozen parts
         ".*LightningCLI's args parameter is intended.*",  # sweep.py gives it for each trial
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):

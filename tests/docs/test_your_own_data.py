@@ -1,0 +1,64 @@
+"""Runs the commands of `docs/your-own-data.md` on 300 photographs of three classes."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from datamodules import Torchvision
+from tests.conftest import ROOT
+from tests.datamodules.test_image_folder import SHADES, photograph
+
+PAGE = (ROOT / "docs" / "your-own-data.md").read_text()
+COMMANDS = [shlex.split(line) for line in re.findall(r"^python .*$", PAGE, re.MULTILINE)]
+
+
+@pytest.mark.slow
+def test_the_page_can_be_followed(tmp_path):
+    for name, shade in SHADES.items():
+        for index in range(100):
+            size = (40 + 3 * index, 200 - index)
+            kind = "test" if index < 10 else "train"
+            photograph(tmp_path / "photos" / kind / name / f"{index}.jpg", shade, size, seed=index)
+    # Of the phone kind: on its side, with a note of how to turn it.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "photos" / "test" / "sky" / "0.jpg"
+    Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    own = [command for command in COMMANDS if "datamodules.Torchvision" not in command]
+    assert [command[1] for command in own] == [
+        *("train.py", "evaluate.py", "predict.py", "export.py", "train.py")
+    ]
+    printed, configs = [], str(ROOT / "configs")
+    for _, script, *arguments in own:
+        ended = subprocess.run(
+            [sys.executable, ROOT / script, *(a.replace("configs", configs) for a in arguments)],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=250,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        printed.append(ended.stdout)
+    assert "photos, 243 + 27 images of 64 x 64" in printed[0]
+    assert "split   val: 10 % of train each" in printed[0]
+    results = json.loads((tmp_path / "runs" / "photos" / "1" / "results.json").read_text())
+    assert results["test_accuracy"] == 1
+    assert "photos, 30 test images" in printed[1]
+    for name in SHADES:
+        assert printed[2].count(f'predicted: "{name}"') == 10
+        assert len(re.findall(rf'test/{name}/\d+.jpg: predicted: "{name}"', printed[2])) == 10
+    assert "images, uint8 (N, 3, 64, 64)" in printed[3]
+    assert "trained)" in printed[4]
+
+
+def test_the_dataset_of_torchvision_is_one():
+    (command,) = [command for command in COMMANDS if "datamodules.Torchvision" in command]
+    dataset = command[command.index("--data.dataset") + 1]
+    assert Torchvision(dataset).kind.__name__ == "CIFAR10"
