@@ -110,9 +110,11 @@ def check_recipe(run: RunFolder, config: str) -> None:
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             name = key.replace("init_args.", "").replace(".class_path", "")
+            further = f", which can start from its weights by --init_from {run.best}"
             raise UserError(
                 f"the run in {run.path} was started with {name} {before.get(key)}, not "
-                f"{now.get(key)}. Give the values it was started with, or another --run_dir."
+                f"{now.get(key)}. Give the values it was started with, or another --run_dir"
+                f"{further if name == 'trainer.max_epochs' else ''}."
             )
 
 

@@ -32,7 +32,7 @@ def test_the_page_can_be_followed(tmp_path):
     Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
     own = [command for command in COMMANDS if "datamodules.Torchvision" not in command]
     assert [command[1] for command in own] == [
-        *("train.py", "evaluate.py", "predict.py", "export.py", "train.py")
+        *("train.py", "evaluate.py", "predict.py", "export.py", "train.py", "train.py")
     ]
     printed, configs = [], str(ROOT / "configs")
     for _, script, *arguments in own:
@@ -55,7 +55,8 @@ def test_the_page_can_be_followed(tmp_path):
         assert printed[2].count(f'predicted: "{name}"') == 10
         assert len(re.findall(rf'test/{name}/\d+.jpg: predicted: "{name}"', printed[2])) == 10
     assert "images, uint8 (N, 3, 64, 64)" in printed[3]
-    assert "trained)" in printed[4]
+    assert "start   122 of 122 tensors" in printed[4]
+    assert "trained)" in printed[5]
 
 
 def test_the_dataset_of_torchvision_is_one():

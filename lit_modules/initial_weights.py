@@ -1,0 +1,80 @@
+"""Starts a network from weights that exist."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+FIRST = 3  # differences that are named
+
+
+class Start(NamedTuple):
+    """What a network has taken over.
+
+    Attributes:
+        fitting: Number of the file's tensors that fit.
+        tensors: Number of its tensors.
+        anew: Names of the parameters that start anew, as the last layer has another size.
+    """
+
+    fitting: int
+    tensors: int
+    anew: list[str]
+
+
+def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> Start:
+    """Loads weights into a network.
+
+    A layer that gives `num_classes` values, and had another number of them, starts anew. Where the
+    first convolution took colour and this one takes gray, its kernels are summed over the channels:
+    it gives for a gray image what it gave for that image in three equal channels. The other way
+    they are repeated, and divided by the number of channels.
+
+    Args:
+        net: The network.
+        weights: The tensors by their names in it.
+        num_classes: Its number of classes.
+
+    Raises:
+        ValueError: If they do not fit, with the first differences; the network is as before.
+    """
+    own = net.state_dict()
+    heads = {
+        f"{name}.{of}"
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.shape[0] == num_classes
+        for of, _ in module.named_parameters()
+    }
+    first = next((n for n, m in net.named_modules() if isinstance(m, nn.Conv2d)), None)
+    fitted, anew, differences = {}, [], []
+    for name, mine in own.items():
+        theirs = weights.get(name)
+        if theirs is not None and name == f"{first}.weight" and theirs.ndim == 4:
+            theirs = _with_channels(theirs, mine.shape[1])
+        if theirs is None:
+            if not name.endswith("num_batches_tracked"):  # which torch has since 2018
+                differences.append(f"{name} is missing")
+        elif theirs.shape == mine.shape:
+            fitted[name] = theirs
+        elif name in heads and theirs.shape[1:] == mine.shape[1:]:
+            anew.append(name)
+        else:
+            differences.append(f"{name} is {tuple(theirs.shape)}, not {tuple(mine.shape)}")
+    differences += [f"{name} is too much" for name in weights if name not in own]
+    if differences:
+        more = len(differences) - FIRST
+        raise ValueError(
+            f"these weights are not of a {type(net).__name__} as this one: "
+            f"{'; '.join(differences[:FIRST])}{f'; and {more} more' if more > 0 else ''}"
+        )
+    net.load_state_dict(fitted, strict=False)
+    return Start(len(fitted), len(weights), anew)
+
+
+def _with_channels(kernels: Tensor, channels: int) -> Tensor:
+    """Kernels (out, in, H, W) for another number of input channels, of equal content."""
+    if kernels.shape[1] == 3 and channels == 1:
+        return kernels.sum(1, keepdim=True)
+    if kernels.shape[1] == 1 and channels == 3:
+        return torch.cat([kernels / 3] * 3, 1)
+    return kernels

@@ -1,0 +1,217 @@
+"""Trainings that start from weights, against what torch and torchvision make of the same file."""
+
+import hashlib
+import json
+import pickle
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from lit_modules.checkpoints import read_weights
+from lit_modules.initial_weights import start_from
+from models.googlenet import GoogLeNet
+from models.lenet import LeNet5
+from models.resnet import resnet18
+from tests.conftest import QUICKLY, assert_one_line
+
+
+def test_torchvisions_resnet18_starts_ours_with_ten_classes_and_gray_images(tmp_path):
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18()
+    torch.save(theirs.state_dict(), path := tmp_path / "resnet18.pth")
+    ours = resnet18()
+    before = ours.fc.weight.clone()
+    start = start_from(ours, read_weights(path), num_classes=10)
+    assert (start.fitting, start.tensors) == (120, 122)
+    assert start.anew == ["fc.weight", "fc.bias"]
+    assert torch.equal(ours.fc.weight, before)
+    # All but the last layer gives for gray images what theirs gives for them in three channels.
+    ours.fc, theirs.fc = nn.Identity(), nn.Identity()
+    gray = torch.rand(4, 1, 64, 64)
+    expected = theirs.eval()(gray.expand(-1, 3, -1, -1))
+    assert torch.allclose(ours.eval()(gray), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_gray_kernels_start_a_network_for_colour():
+    torch.manual_seed(0)
+    gray, colour = LeNet5().eval(), LeNet5(in_channels=3).eval()
+    start = start_from(colour, gray.state_dict(), num_classes=10)
+    assert (start.fitting, start.anew) == (10, [])
+    images = torch.rand(4, 1, 28, 28)
+    assert torch.allclose(colour(images.expand(-1, 3, -1, -1)), gray(images), atol=1e-5)
+
+
+def test_the_auxiliary_heads_start_anew_too():
+    start = start_from(GoogLeNet(num_classes=7), GoogLeNet().state_dict(), num_classes=7)
+    assert len(start.anew) == 6
+    assert start.fitting == start.tensors - 6
+
+
+def plain(path, state):
+    torch.save(state, path)
+
+
+def in_a_dict(path, state):
+    torch.save({"epoch": 3, "model_state_dict": state}, path)
+
+
+def before_torch_1_6(path, state):
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def of_data_parallel(path, state):
+    torch.save({f"module.{name}": values for name, values in state.items()}, path)
+
+
+def compiled_in_a_lightning_module(path, state):
+    state = {f"net._orig_mod.{name}": values for name, values in state.items()}
+    torch.save({"state_dict": state}, path)
+
+
+def safetensors(path, state):
+    pytest.importorskip("safetensors.torch").save_file(state, path)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        *(plain, in_a_dict, before_torch_1_6, of_data_parallel),
+        *(compiled_in_a_lightning_module, safetensors),
+    ],
+)
+def test_weights_are_read_whoever_saved_them(tmp_path, save):
+    torch.manual_seed(0)
+    state = LeNet5("tanh").state_dict()
+    save(path := tmp_path / "weights", state)
+    read = read_weights(path)
+    assert sorted(read) == sorted(state)
+    assert all(torch.equal(read[name], values) for name, values in state.items())
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Weights of the quick start's network, after a training of torch's own."""
+    torch.manual_seed(5)
+    net = LeNet5("tanh")
+    torch.save(net.state_dict(), tmp_path / "weights.pth")
+    return net
+
+
+# A rate of 0 shows what it starts from.
+STILL = ("--model.optimizer.lr", 0, "--model.optimizer.weight_decay", 0)
+
+
+def test_a_run_starts_from_them_and_says_so(quickstart, weights, tmp_path):
+    ended = quickstart("--init_from", "weights.pth", *STILL)
+    assert (ended.status, ended.err) == (0, "")
+    assert "start   10 of 10 tensors of weights.pth" in ended.out
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    for name, values in weights.state_dict().items():
+        assert torch.equal(best["state_dict"][f"net.{name}"], values)
+    content = (tmp_path / "weights.pth").read_bytes()
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    digest = hashlib.sha256(content).hexdigest()
+    assert results["init_from"] == {"file": "weights.pth", "sha256": digest}
+
+
+def test_a_run_that_goes_on_needs_them_no_more(quickstart, weights, tmp_path):
+    assert quickstart("--init_from", "weights.pth", "--trainer.max_epochs", 2).status == 0
+    whole = json.loads((tmp_path / "run" / "results.json").read_text())
+    (tmp_path / "run" / "results.json").unlink()
+    (tmp_path / "weights.pth").unlink()
+    ended = quickstart("--init_from", "weights.pth", "--trainer.max_epochs", 2)
+    assert (ended.status, ended.err) == (0, "")
+    again = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert again["test_loss"] == whole["test_loss"]
+
+
+def test_weights_belong_to_the_recipe(quickstart, weights, tmp_path):
+    assert quickstart().status == 0
+    ended = quickstart("--init_from", "weights.pth")
+    assert_one_line(ended, ["was started with init_from None, not weights.pth"])
+
+
+def test_a_finished_run_says_how_more_epochs_are_trained(quickstart):
+    assert quickstart().status == 0
+    ended = quickstart("--trainer.max_epochs", 2)
+    assert_one_line(ended, ["max_epochs 1, not 2", "--init_from run/checkpoints/best.ckpt"])
+    ended = quickstart("--trainer.max_epochs", 2, *("--init_from", "run/checkpoints/best.ckpt"))
+    assert_one_line(ended, ["another --run_dir"])
+
+
+def test_a_run_on_mnist_starts_one_on_other_images(quickstart, train, tmp_path):
+    assert quickstart().status == 0
+    colours = ("--data", "tests.datamodules.colours.Colours", "--data.image_size", 28)
+    best = "run/checkpoints/best.ckpt"
+    ended = train(*QUICKLY, *colours, "--init_from", best, "--run_dir", "other")
+    assert (ended.status, ended.err) == (0, "")
+    assert f"start   8 of 10 tensors of {best}; anew: output.weight, output.bias" in ended.out
+
+
+def of_another_network(path):
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), path)
+
+
+def of_other_sizes(path):
+    state = LeNet5().state_dict()
+    torch.save(state | {"c3.weight": torch.zeros(1, 2, 3, 4)}, path)
+
+
+def without_a_layer(path):
+    state = LeNet5().state_dict()
+    torch.save({n: values for n, values in state.items() if not n.startswith("f6")}, path)
+
+
+def with_another_layer(path):
+    torch.save(LeNet5().state_dict() | {"f7.weight": torch.zeros(1)}, path)
+
+
+def a_whole_model(path):
+    torch.save(LeNet5(), path)
+
+
+def a_pickle(path):
+    path.write_bytes(pickle.dumps(print))
+
+
+def a_list(path):
+    torch.save([torch.zeros(1)], path)
+
+
+def nothing(path):
+    torch.save({}, path)
+
+
+def a_text(path):
+    path.write_text("no weights")
+
+
+def half(path):
+    torch.save(LeNet5().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+WRONG = {
+    of_another_network: ["LeNet5", "c1.weight is missing", "and 129 more"],
+    of_other_sizes: ["c3.weight is (1, 2, 3, 4), not (16, 6, 5, 5)"],
+    without_a_layer: ["f6.weight is missing; f6.bias is missing"],
+    with_another_layer: ["f7.weight is too much"],
+    a_whole_model: ["torch.save(net.state_dict(), path)", "nothing in it was executed"],
+    a_pickle: ["weights.pth is not a checkpoint"],
+    a_list: ["holds no weights by their names", "torch.save(net.state_dict(), path)"],
+    nothing: ["holds no weights by their names"],
+    a_text: ["weights.pth is not a checkpoint"],
+    half: ["weights.pth is not a checkpoint"],
+    lambda path: path.mkdir(): ["weights.pth is a folder"],
+    lambda path: None: ["there is no checkpoint weights.pth"],
+}
+
+
+@pytest.mark.parametrize("make", WRONG)
+def test_a_wrong_file_gets_one_line_and_nothing_is_written(quickstart, tmp_path, make):
+    make(tmp_path / "weights.pth")
+    ended = quickstart("--init_from", "weights.pth")
+    assert_one_line(ended, WRONG[make])
+    assert not (tmp_path / "run").exists()
