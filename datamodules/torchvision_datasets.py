@@ -59,6 +59,8 @@ class Torchvision(DecodedImages):
             no classes.
     """
 
+    downloads = True  # a checkpoint of somebody else may not
+
     def __init__(
         self,
         dataset: str,
@@ -129,7 +131,7 @@ class Torchvision(DecodedImages):
         if "root" in parameters:
             options["root"] = str(self.root)
         if "download" in parameters or issubclass(self.kind, MNIST):
-            options["download"] = True
+            options["download"] = self.downloads
         if "split" in parameters and "split" not in options:
             by_split = {of: {"split": name} for of, name in self._names_of_splits().items()}
         elif "train" in parameters or issubclass(self.kind, MNIST):

@@ -9,7 +9,8 @@ from typing import Any
 from lightning.pytorch.cli import instantiate_module
 
 import datamodules
-from datamodules import InMemoryDataModule
+from datamodules import InMemoryDataModule, Torchvision
+from datamodules.decoded_images import DecodedImages
 from inference.inspection import check_outputs
 from lit_modules import LitClassifier
 from lit_modules.checkpoints import read_checkpoint
@@ -20,6 +21,7 @@ CANNOT_BE_BUILT = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError, ArgumentError),
 )
 
+OF_THE_MACHINE = ("root", "cache")  # where files are, and go to
 OPTIONAL = Parameter("root", Parameter.KEYWORD_ONLY, default=None)
 
 
@@ -62,8 +64,13 @@ def load(
     with raising(*CANNOT_BE_BUILT):
         classifier = LitClassifier.restore(checkpoint, trust_classes=trust_classes)
         data = _build_data(of_data, dataset, root)
-        if not dataset and isinstance(state := checkpoint.get(type(data).__qualname__), dict):
+        if isinstance(data, DecodedImages):
+            state = checkpoint.get(type(data).__qualname__)
+            if not isinstance(state, dict):  # or it would go and look
+                raise UserError(f"{path} is damaged: it holds no facts of its images.")
             data.load_state_dict(state)
+        if isinstance(data, Torchvision):
+            data.downloads = trust_classes
         check_outputs(classifier, data)
     return classifier.eval(), data
 
@@ -80,8 +87,11 @@ def _build_data(
         data_class = of_ours[dataset]
     if not (isinstance(data_class, type) and issubclass(data_class, InMemoryDataModule)):
         raise UserError(f"{hyperparameters['_class_path']} is no data module.")
-    # Where the datasets are, and go to, is this machine's business.
-    options = {k: v for k, v in hyperparameters.items() if not k.startswith("_") and k != "root"}
+    options = {
+        key: value
+        for key, value in hyperparameters.items()
+        if not key.startswith("_") and key not in OF_THE_MACHINE
+    }
     if root:
         options["root"] = root
     elif signature(data_class).parameters.get("root", OPTIONAL).default is Parameter.empty:

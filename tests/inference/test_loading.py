@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from datamodules import Digits
 from inference.loading import load
 from lit_modules import LitClassifier
 from lit_modules.checkpoints import read_checkpoint
@@ -157,6 +158,48 @@ def test_the_file_does_not_say_where_datasets_go(checkpoint):
     data = {"_class_path": "datamodules.MNIST", "batch_size": 8, "root": "theirs"}
     change(checkpoint, datamodule_hyper_parameters=data)
     assert "theirs" not in str(load(checkpoint)[1].files.folder)
+
+
+FACTS = {
+    **{"name": "theirs", "classes": list("0123456789"), "mean": [0.5], "std": [0.2]},
+    **{"native_size": 28, "native_channels": 1},
+}
+
+
+@pytest.mark.parametrize("kind", ["ImageFolder", "Torchvision"])
+def test_images_of_somebody_else_are_not_looked_for(checkpoint, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    options = {"_class_path": f"datamodules.{kind}", "_instantiator": "none"}
+    options |= {"dataset": "torchvision.datasets.MNIST"} if kind == "Torchvision" else {}
+    options |= {"image_size": 28, "cache": "cache", "root": "root"}
+    change(checkpoint, datamodule_hyper_parameters=options)
+    with pytest.raises(UserError, match="holds no facts of its images"):
+        load(checkpoint)
+    change(checkpoint, **{kind: FACTS | {"mean": ["0.5"]}})
+    with pytest.raises(UserError, match="the checkpoint has no mean"):
+        load(checkpoint)
+    change(checkpoint, **{kind: FACTS})
+    _, data = load(checkpoint)
+    assert (data.name, data.mean, data.image_size) == ("theirs", [0.5], 28)
+    with pytest.raises(UserError, match=r"--data\.root"):
+        data.prepare_data()
+    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "root").exists()
+    assert not list(tmp_path.rglob("*ubyte*"))
+
+
+class Rooted(Digits):
+    """A dataset that cannot be built without a folder."""
+
+    def __init__(self, root: str, image_size: int = 28):
+        super().__init__(image_size=image_size)
+
+
+def test_a_dataset_that_needs_a_folder_is_asked_without_one(checkpoint):
+    rooted = f"{__name__}.Rooted"
+    change(checkpoint, datamodule_hyper_parameters={"_class_path": rooted, "image_size": 28})
+    _, data = load(checkpoint, trust_classes=True)
+    assert type(data).__name__ == "Rooted"
 
 
 @DOORS
