@@ -14,7 +14,8 @@ class Start(NamedTuple):
     Attributes:
         fitting: Number of the file's tensors that fit.
         tensors: Number of its tensors.
-        anew: Names of the parameters that start anew, as the last layer has another size.
+        anew: Names of the parameters that start anew: the last layer has another size, or is not
+            in the file.
     """
 
     fitting: int
@@ -25,10 +26,11 @@ class Start(NamedTuple):
 def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> Start:
     """Loads weights into a network.
 
-    A layer that gives `num_classes` values, and had another number of them, starts anew. Where the
-    first convolution took colour and this one takes gray, its kernels are summed over the channels:
-    it gives for a gray image what it gave for that image in three equal channels. The other way
-    they are repeated, and divided by the number of channels.
+    A layer that gives `num_classes` values, and had another number of them, starts anew; so does
+    the last one if the file ends before it. Where the first convolution took colour and this one
+    takes gray, its kernels are summed over the channels: it gives for a gray image what it gave for
+    that image in three equal channels. The other way they are repeated, and divided by the number
+    of channels.
 
     Args:
         net: The network.
@@ -39,20 +41,24 @@ def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> 
         ValueError: If they do not fit, with the first differences; the network is as before.
     """
     own = net.state_dict()
+    layers = {n: m for n, m in net.named_modules() if list(m.parameters(recurse=False))}
+    last = next(reversed(layers), None)
     heads = {
         f"{name}.{of}"
-        for name, module in net.named_modules()
+        for name, module in layers.items()
         if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.shape[0] == num_classes
         for of, _ in module.named_parameters()
     }
-    first = next((n for n, m in net.named_modules() if isinstance(m, nn.Conv2d)), None)
+    first = next((n for n, m in layers.items() if isinstance(m, nn.Conv2d)), None)
     fitted, anew, differences = {}, [], []
     for name, mine in own.items():
         theirs = weights.get(name)
         if theirs is not None and name == f"{first}.weight" and theirs.ndim == 4:
             theirs = _with_channels(theirs, mine.shape[1])
         if theirs is None:
-            if not name.endswith("num_batches_tracked"):  # which torch has since 2018
+            if name in heads and name.rpartition(".")[0] == last:
+                anew.append(name)
+            elif not name.endswith("num_batches_tracked"):  # which torch has since 2018
                 differences.append(f"{name} is missing")
         elif theirs.shape == mine.shape:
             fitted[name] = theirs
@@ -61,6 +67,8 @@ def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> 
         else:
             differences.append(f"{name} is {tuple(theirs.shape)}, not {tuple(mine.shape)}")
     differences += [f"{name} is too much" for name in weights if name not in own]
+    if not fitted and not differences:
+        differences = ["no tensor has its size"]
     if differences:
         more = len(differences) - FIRST
         raise ValueError(

@@ -68,6 +68,10 @@ class RunFolder:
             raise UserError(f"cannot read the run folder: {error}.") from error
         return isinstance(results, dict) and "test_accuracy" in results
 
+    def has_checkpoints(self) -> bool:
+        """Whether there is a run to go on with."""
+        return self._path is not None and (self.last.exists() or self.best.exists())
+
     def take(self) -> FileLock:
         """Creates the folder, or the next free number, and locks it for this process.
 

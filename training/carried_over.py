@@ -67,6 +67,8 @@ def _classes(config: Namespace) -> dict[str, tuple[str, dict[str, Any]]]:
 def _given(option: str, value: str = "") -> set[str]:
     """The keys that an option, or the file that it names, sets."""
     key, _, joined = option.lstrip("-").partition("=")
+    if key == "init_from":
+        return {key}  # a file that is no config, and large
     part: Any = joined or value
     with suppress(yaml.YAMLError, ValueError):  # else a plain value, or one in bytes
         part = yaml.safe_load(Path(part).read_text() if os.path.isfile(part) else part)

@@ -1,6 +1,5 @@
 """From a command line to a run that is ready to start."""
 
-import hashlib
 import sys
 from argparse import ArgumentError
 from collections.abc import Iterator
@@ -29,9 +28,7 @@ from callbacks.stopwatch import Stopwatch
 from datamodules import InMemoryDataModule
 from inference.inspection import count_macs, count_parameters, count_trained
 from lit_modules import LitClassifier, Schedules
-from lit_modules.checkpoints import read_weights
 from lit_modules.hyperparameters import ask_no_other_python
-from lit_modules.initial_weights import start_from
 from terminal.arguments import check_files, check_texts, suggestion
 from terminal.console import filter_known_warnings
 from terminal.devices import device_name, limit_threads
@@ -52,6 +49,7 @@ from training.processes import (
 )
 from training.profiling import Unprofiled
 from training.recipe import SEED, check_recipe, recipe
+from training.start import Source, start_run
 from training.trainer_options import (
     RunTrainer,
     check_averages,
@@ -162,7 +160,6 @@ class TrainingCLI(LightningCLI):
         self.for_processors = [path for path in laptop if path.exists()]
         run_dir = self.config.pop("run_dir")
         self.shows_dashboard = self.config.pop("dashboard")
-        self.init_from = self.config.init_from
         check_trainer_options(self.config.trainer)
         self.is_trial = is_trial(self.config.trainer)
         self.run = RunFolder(None if self.is_trial else run_dir, name)
@@ -222,31 +219,15 @@ class TrainingCLI(LightningCLI):
             given = model.net.get("dict_kwargs") or {}
             model.net["dict_kwargs"] = {"num_classes": facts["num_classes"]} | given
 
-    def _start_from_weights(self) -> dict[str, Any] | None:
-        """Loads the weights that the training starts from, and describes them for the results."""
-        self.started = ""
-        if self.init_from is None:
-            return None
-        path = Path(self.init_from)
-        if self.run.last.exists() and not path.exists():
-            return {"file": self.init_from, "sha256": None}  # a run that goes on needs it no more
-        weights = read_weights(path)
-        try:
-            start = start_from(self.model.net, weights, len(self.datamodule.classes))
-        except ValueError as error:
-            raise UserError(f"{path}: {error}.") from error
-        anew = f"; anew: {', '.join(start.anew)}" if start.anew else ""
-        self.started = f"{start.fitting} of {start.tensors} tensors of {path}{anew}"
-        with open(path, "rb") as file:
-            return {
-                "file": self.init_from,
-                "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-            }
-
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         net, data = self.model.net, self.datamodule
         check_network(self.model, data)
-        self.start = self._start_from_weights()
+        self.start: Source | None = None
+        if self.config.init_from is not None:
+            self.start, self.started = start_run(
+                self.config.init_from, self.run, net, len(data.classes)
+            )
+            self.config.init_from = str(self.start)
         config = self.config_init["trainer"]
         if config["precision"] is None:
             macs = count_macs(net, data.channels, data.image_size)
@@ -375,7 +356,7 @@ class TrainingCLI(LightningCLI):
             "run": f"{self.run.path}"
             + (f", going on from {Path(self.resume_from).name}" if self.resume_from else ""),
         }
-        if self.start and not self.resume_from:
+        if self.start and self.started:
             facts["start"] = self.started
         if self.is_trial:
             facts["run"] = "a trial: nothing is kept"

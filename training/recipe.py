@@ -9,8 +9,10 @@ from jsonargparse import ArgumentParser
 
 from terminal.errors import UserError
 from terminal.run_folder import RunFolder
+from training.start import Source
 
 SEED = "seed_everything"
+INIT_FROM = "init_from"
 # How, where and how visibly it is trained. Everything else counts, options of Lightning's that
 # are yet to come included: two rows for one recipe are seen, one row for two is not.
 NO_PART = (
@@ -82,7 +84,7 @@ def recipe(config: dict[str, Any]) -> dict[str, Any]:
             for name, part in value.items() if isinstance(value, dict) else enumerate(value):
                 walk(f"{key}.{name}" if key else str(name), part)
         elif isinstance(value, bool | int | float | str):  # a default can be any object
-            found[key] = value
+            found[key] = Source.of(str(value)).content if key == INIT_FROM else value
 
     walk("", config)
     return found
@@ -101,10 +103,8 @@ def check_recipe(run: RunFolder, config: str) -> None:
         UserError: If the recipe in its `config.yaml` is another, with the first key that differs.
     """
     try:
-        before, now = (
-            {SEED: parsed.get(SEED)} | recipe(parsed)
-            for parsed in map(yaml.safe_load, (run.config.read_text(), config))
-        )
+        configs = [yaml.safe_load(text) for text in (run.config.read_text(), config)]
+        before, now = ({SEED: parsed.get(SEED)} | recipe(parsed) for parsed in configs)
     except (OSError, ValueError, AttributeError, yaml.YAMLError):
         return  # nothing to compare with: the checkpoint's network was compared
     for key in sorted(before.keys() | now.keys()):
@@ -112,8 +112,9 @@ def check_recipe(run: RunFolder, config: str) -> None:
             name = key.replace("init_args.", "").replace(".class_path", "")
             further = f", which can start from its weights by --init_from {run.best}"
             raise UserError(
-                f"the run in {run.path} was started with {name} {before.get(key)}, not "
-                f"{now.get(key)}. Give the values it was started with, or another --run_dir"
+                f"the run in {run.path} was started with {name} "
+                f"{_shown(key, configs[0], before)}, not {_shown(key, configs[1], now)}. Give the "
+                "values it was started with, or another --run_dir"
                 f"{further if name == 'trainer.max_epochs' else ''}."
             )
 
@@ -131,6 +132,12 @@ def defaults_of(class_path: str) -> dict[str, Any]:
     elif callable(kind):
         parser.add_function_arguments(kind, fail_untyped=False)
     return parser.get_defaults().as_dict()
+
+
+def _shown(key: str, config: dict[str, Any], values: dict[str, Any]) -> Any:
+    """A value of the recipe as a person knows it: weights by the name of their file too."""
+    is_file = key == INIT_FROM and config.get(key)
+    return Source.of(str(config[key])).shown if is_file else values.get(key)
 
 
 def _said(settings: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def collect_results(cli: TrainingCLI, test_metrics: Mapping[str, float]) -> dict
         "world_size": trainer.world_size,
         "versions": versions(),
         "commit": commit(),
-        **({"init_from": cli.start} if cli.start else {}),
+        **({"init_from": cli.start._asdict()} if cli.start else {}),
     }
 
 

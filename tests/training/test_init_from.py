@@ -3,10 +3,12 @@
 import hashlib
 import json
 import pickle
+import shutil
 
 import pytest
 import torch
 import torchvision
+import yaml
 from torch import nn
 
 from lit_modules.checkpoints import read_weights
@@ -15,6 +17,7 @@ from models.googlenet import GoogLeNet
 from models.lenet import LeNet5
 from models.resnet import resnet18
 from tests.conftest import QUICKLY, assert_one_line
+from training.recipe import recipe
 
 
 def test_torchvisions_resnet18_starts_ours_with_ten_classes_and_gray_images(tmp_path):
@@ -41,6 +44,42 @@ def test_gray_kernels_start_a_network_for_colour():
     assert (start.fitting, start.anew) == (10, [])
     images = torch.rand(4, 1, 28, 28)
     assert torch.allclose(colour(images.expand(-1, 3, -1, -1)), gray(images), atol=1e-5)
+
+
+def test_the_kernels_are_summed_over_colours_or_divided_among_them(tmp_path):
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18()
+    ours, colour = resnet18(), resnet18(in_channels=3)
+    start_from(ours, theirs.state_dict(), num_classes=10)
+    red, green, blue = theirs.conv1.weight.unbind(1)
+    assert torch.allclose(ours.conv1.weight[:, 0], red + green + blue, atol=1e-6)
+    start_from(colour, ours.state_dict(), num_classes=10)
+    for kernels in colour.conv1.weight.unbind(1):
+        assert torch.allclose(kernels * 3, ours.conv1.weight[:, 0], atol=1e-6)
+
+
+def test_a_last_layer_that_is_not_in_the_file_starts_anew():
+    theirs = torchvision.models.resnet18()
+    body = {n: values for n, values in theirs.state_dict().items() if not n.startswith("fc")}
+    ours = resnet18(in_channels=3)
+    before = ours.fc.weight.clone()
+    start = start_from(ours, body, num_classes=10)
+    assert (start.fitting, start.tensors, start.anew) == (120, 120, ["fc.weight", "fc.bias"])
+    assert torch.equal(ours.fc.weight, before)
+    assert torch.equal(ours.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
+
+
+def test_a_layer_within_that_is_as_wide_as_the_last_one_does_not():
+    state = LeNet5(num_classes=84).state_dict()  # as f6 is
+    del state["f6.weight"], state["f6.bias"]
+    with pytest.raises(ValueError, match=r"f6\.weight is missing; f6\.bias is missing$"):
+        start_from(LeNet5(num_classes=84), state, num_classes=84)
+
+
+def test_weights_of_which_nothing_fits_are_refused():
+    layer, other = (nn.Sequential(nn.Flatten(), nn.Linear(784, n)) for n in (10, 5))
+    with pytest.raises(ValueError, match="no tensor has its size"):
+        start_from(layer, other.state_dict(), num_classes=10)
 
 
 def test_the_auxiliary_heads_start_anew_too():
@@ -116,29 +155,79 @@ def test_a_run_starts_from_them_and_says_so(quickstart, weights, tmp_path):
     assert results["init_from"] == {"file": "weights.pth", "sha256": digest}
 
 
-def test_a_run_that_goes_on_needs_them_no_more(quickstart, weights, tmp_path):
-    assert quickstart("--init_from", "weights.pth", "--trainer.max_epochs", 2).status == 0
-    whole = json.loads((tmp_path / "run" / "results.json").read_text())
-    (tmp_path / "run" / "results.json").unlink()
-    (tmp_path / "weights.pth").unlink()
-    ended = quickstart("--init_from", "weights.pth", "--trainer.max_epochs", 2)
+def test_without_a_run_folder_it_is_numbered_as_ever(train, weights, tmp_path):
+    ended = train(*QUICKLY, "--init_from", "weights.pth")
     assert (ended.status, ended.err) == (0, "")
-    again = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert again["test_loss"] == whole["test_loss"]
+    assert (tmp_path / "runs" / "quickstart" / "1" / "results.json").exists()
+
+
+def gone(path):
+    path.unlink()
+
+
+def of_other_values(path):
+    torch.save(LeNet5("tanh").state_dict(), path)
+
+
+def no_longer_weights(path):
+    path.write_text("no weights")
+
+
+@pytest.mark.parametrize("becomes", [gone, of_other_values, no_longer_weights])
+def test_a_run_that_goes_on_does_not_read_them(quickstart, weights, tmp_path, becomes):
+    results = tmp_path / "run" / "results.json"
+    assert quickstart("--init_from", "weights.pth").status == 0
+    whole = json.loads(results.read_text())
+    results.unlink()
+    becomes(tmp_path / "weights.pth")
+    ended = quickstart("--init_from", "weights.pth")
+    assert (ended.status, ended.err) == (0, "")
+    assert "start " not in ended.out
+    again = json.loads(results.read_text())
+    for key in ("init_from", "test_loss", "best_epoch"):
+        assert again[key] == whole[key]
 
 
 def test_weights_belong_to_the_recipe(quickstart, weights, tmp_path):
     assert quickstart().status == 0
     ended = quickstart("--init_from", "weights.pth")
-    assert_one_line(ended, ["was started with init_from None, not weights.pth"])
+    assert_one_line(ended, ["was started with init_from None, not weights.pth (sha256 "])
 
 
-def test_a_finished_run_says_how_more_epochs_are_trained(quickstart):
+def test_their_content_tells_recipes_apart_and_their_name_does_not(quickstart, weights, tmp_path):
+    assert quickstart("--init_from", "weights.pth").status == 0
+    shutil.copy(tmp_path / "weights.pth", tmp_path / "copy.pth")
+    torch.save(LeNet5("tanh").state_dict(), tmp_path / "other.pth")
+    assert "is finished" in quickstart("--init_from", "copy.pth").out
+    ended = quickstart("--init_from", "other.pth")
+    assert_one_line(ended, ["started with init_from weights.pth (sha256 ", "not other.pth (sha256"])
+    assert_one_line(quickstart("--init_from", "none.pth"), ["not none.pth. Give"])
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    copied = config | {"init_from": config["init_from"].replace("weights.pth", "copy.pth")}
+    assert recipe(config) == recipe(copied)
+    assert recipe(config) != recipe(config | {"init_from": None})
+
+
+def test_the_config_of_a_run_starts_from_the_same_weights_or_says_so(
+    quickstart, train, weights, tmp_path
+):
+    assert quickstart("--init_from", "weights.pth", *STILL).status == 0
+    again = ("--config", "run/config.yaml", "--run_dir", "again")
+    assert "start   10 of 10 tensors of weights.pth\n" in train(*again).out
+    of_other_values(tmp_path / "weights.pth")
+    again = (*again[:3], "third")
+    assert_one_line(train(*again), ["another content", "--init_from weights.pth."])
+    assert not (tmp_path / "third").exists()
+    assert train(*again, "--init_from", "weights.pth").status == 0
+
+
+def test_a_finished_run_says_how_more_epochs_are_trained(quickstart, train):
     assert quickstart().status == 0
     ended = quickstart("--trainer.max_epochs", 2)
     assert_one_line(ended, ["max_epochs 1, not 2", "--init_from run/checkpoints/best.ckpt"])
-    ended = quickstart("--trainer.max_epochs", 2, *("--init_from", "run/checkpoints/best.ckpt"))
-    assert_one_line(ended, ["another --run_dir"])
+    best = ("--init_from", "run/checkpoints/best.ckpt")
+    assert_one_line(quickstart("--trainer.max_epochs", 2, *best), ["another --run_dir"])
+    assert train(*QUICKLY, *best, "--run_dir", "longer").status == 0
 
 
 def test_a_run_on_mnist_starts_one_on_other_images(quickstart, train, tmp_path):
@@ -147,7 +236,7 @@ def test_a_run_on_mnist_starts_one_on_other_images(quickstart, train, tmp_path):
     best = "run/checkpoints/best.ckpt"
     ended = train(*QUICKLY, *colours, "--init_from", best, "--run_dir", "other")
     assert (ended.status, ended.err) == (0, "")
-    assert f"start   8 of 10 tensors of {best}; anew: output.weight, output.bias" in ended.out
+    assert f"start   8 of 10 tensors of {best}; anew: output\n" in ended.out
 
 
 def of_another_network(path):
@@ -194,7 +283,7 @@ def half(path):
 
 
 WRONG = {
-    of_another_network: ["LeNet5", "c1.weight is missing", "and 129 more"],
+    of_another_network: ["LeNet5", "c1.weight is missing", "and 127 more", "--model.net"],
     of_other_sizes: ["c3.weight is (1, 2, 3, 4), not (16, 6, 5, 5)"],
     without_a_layer: ["f6.weight is missing; f6.bias is missing"],
     with_another_layer: ["f7.weight is too much"],
