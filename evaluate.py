@@ -24,7 +24,7 @@ def main() -> None:
         )
         options = parser.parse_args()
         classifier, data = load(
-            options.checkpoint, options.data, options.root, options.trust_classes
+            options.checkpoint, options.data, options.root, options.trust_classes, options.config
         )
         data.prepare_data()
         data.setup("test")

@@ -21,7 +21,7 @@ def main() -> None:
         )
         options = parser.parse_args()
         classifier, data = load(
-            options.checkpoint, root=options.root, trust_classes=options.trust_classes
+            options.checkpoint, None, options.root, options.trust_classes, options.config
         )
         data.prepare_data()
         data.setup("test")

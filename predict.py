@@ -27,7 +27,7 @@ def main() -> None:
         )
         options = parser.parse_intermixed_args()
         classifier, data = load(
-            options.checkpoint, root=options.root, trust_classes=options.trust_classes
+            options.checkpoint, None, options.root, options.trust_classes, options.config
         )
         top_k = min(3, len(data.classes)) if options.top_k is None else options.top_k
         if not 1 <= top_k <= len(data.classes):

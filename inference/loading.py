@@ -11,10 +11,12 @@ from lightning.pytorch.cli import instantiate_module
 import datamodules
 from datamodules import InMemoryDataModule, Torchvision
 from datamodules.decoded_images import DecodedImages
+from inference.configs import build_classifier, read_config
 from inference.inspection import check_outputs
 from lit_modules import LitClassifier
-from lit_modules.checkpoints import read_checkpoint
+from lit_modules.checkpoints import read_checkpoint, read_weights
 from lit_modules.hyperparameters import UntrustedError, check_hyperparameters
+from lit_modules.initial_weights import load_whole
 from terminal.errors import UserError, raising
 
 CANNOT_BE_BUILT = (
@@ -30,6 +32,7 @@ def load(
     dataset: str | None = None,
     root: str | None = None,
     trust_classes: bool = False,
+    config: Path | None = None,
 ) -> tuple[LitClassifier, InMemoryDataModule]:
     """Loads the network of a checkpoint, in eval mode on the CPU, and its data module.
 
@@ -39,11 +42,15 @@ def load(
         root: Folder of the datasets, where the data module has one.
         trust_classes: Whether its classes may be of others than torch, torchvision, Lightning and
             this project. Importing and calling them is running code.
+        config: A config, which is trusted as `train.py` trusts it. Then the file may hold weights
+            alone, of whatever kind `read_weights` reads; else it is asked what network it is of.
 
     Raises:
         UserError: If the file is no checkpoint, is damaged, holds code, names such a class without
             `trust_classes`, or is of a network that was built by hand.
     """
+    if config is not None:
+        return _load_by_config(path, config, dataset, root)
     checkpoint = read_checkpoint(path)
     of_net = checkpoint.get(LitClassifier.CHECKPOINT_HYPER_PARAMS_KEY, {})
     of_data = checkpoint.get(InMemoryDataModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
@@ -58,8 +65,8 @@ def load(
         raise UserError(f"{path} is damaged: {error}.") from error
     if "net" not in of_net or "_class_path" not in of_data:
         raise UserError(
-            f"the network of {path} was built by hand and is not written down in it: in Python, "
-            "LitClassifier.load_from_checkpoint(path, net=...)."
+            f"the network of {path} was built by hand and is not written down in it: name its "
+            "config by --config; in Python, LitClassifier.load_from_checkpoint(path, net=...)."
         )
     with raising(*CANNOT_BE_BUILT):
         classifier = LitClassifier.restore(checkpoint, trust_classes=trust_classes)
@@ -72,6 +79,25 @@ def load(
         if isinstance(data, Torchvision):
             data.downloads = trust_classes
         check_outputs(classifier, data)
+    return classifier.eval(), data
+
+
+def _load_by_config(
+    path: Path, config: Path, dataset: str | None, root: str | None
+) -> tuple[LitClassifier, InMemoryDataModule]:
+    weights = read_weights(path)
+    model, of_data = read_config(config)
+    options = {key: value for key, value in of_data["init_args"].items() if key != "augment"}
+    with raising(*CANNOT_BE_BUILT, advice=f", in {config}."):
+        data = _build_data(
+            options | {"_class_path": of_data["class_path"]}, dataset, root or options.get("root")
+        )
+        classifier = build_classifier(model, data)
+        check_outputs(classifier, data)
+    try:
+        load_whole(classifier.net, weights)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}. Name the config that they were trained by.") from error
     return classifier.eval(), data
 
 

@@ -103,7 +103,7 @@ def measured(checkpoint: Path) -> dict[str, Any]:
     """The accuracies and the commit that the run folder has for this epoch."""
     found: dict[str, Any] = {}
     # What is not there, or not as a run of ours writes it, is not said.
-    with suppress(OSError, ValueError, LookupError, TypeError, RuntimeError):
+    with suppress(OSError, ValueError, LookupError, TypeError, RuntimeError, UserError):
         content = read_checkpoint(checkpoint)
         keeper = content["callbacks"]["BestAndLast"]
         if keeper["best_epoch"] != content["epoch"]:

@@ -20,6 +20,12 @@ OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 WRAPPED_IN = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("net.", "module.", "_orig_mod.", "model.")
 
+NAME_ITS_CONFIG = (
+    "does not say what network it is of: name its config by --config, one of configs/ or the "
+    "config.yaml of a run. A training starts from weights by --init_from."
+)
+WEIGHTS_ALONE = f"holds weights alone, and {NAME_ITS_CONFIG}"
+
 
 class DamagedCheckpoint(UserError):
     """A file that is incomplete, damaged, or no checkpoint."""
@@ -37,18 +43,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     start = _first_bytes(path)
     if start == OLD_MAGIC:
-        raise UserError(
-            f"{path} is of a torch before 1.6: in Python, read it by torch.load(path, "
-            "weights_only=True), and write it anew by torch.save."
-        )
+        raise UserError(f"{path} is of a torch before 1.6, and {NAME_ITS_CONFIG}")
+    if _is_safetensors(start):
+        raise UserError(f"{path} {WEIGHTS_ALONE}")
     checkpoint = _read_archive(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        if _are_weights(checkpoint):
-            raise UserError(
-                f"{path} holds weights alone, and not what network they are of. A training starts "
-                "from them by --init_from; in Python, net.load_state_dict(torch.load(path, "
-                "weights_only=True))."
-            )
+        if _are_weights(_unwrapped(checkpoint)):
+            raise UserError(f"{path} {WEIGHTS_ALONE}")
         raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict.")
     if not _are_weights(checkpoint["state_dict"]):
         raise DamagedCheckpoint(f"{path} is damaged: its state_dict is not one of weights.")
@@ -73,13 +74,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise UserError(_more_than_data(path)) from error
         except Exception as error:  # whatever torch makes of what anybody has made
             raise DamagedCheckpoint(f"{path} holds no weights, or is damaged.") from error
-    elif start[8:9] == b"{":  # the length of a header, and the header
+    elif _is_safetensors(start):
         content = _read_safetensors(path)
     else:
         content = _read_archive(path)
-    for name in WRAPPED_IN:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
+    content = _unwrapped(content)
     if not _are_weights(content) or not content:
         raise UserError(
             f"{path} holds no weights by their names: save them by torch.save(net.state_dict(), "
@@ -89,6 +88,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None):
         weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
+
+
+def _unwrapped(content: Any) -> Any:
+    """The weights of a dict that holds other things too, or what was given."""
+    for name in WRAPPED_IN:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    return content
+
+
+def _is_safetensors(start: bytes) -> bool:
+    return start[8:9] == b"{"  # after the length of the header
 
 
 def _read_safetensors(path: Path) -> Any:

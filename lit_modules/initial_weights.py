@@ -1,4 +1,4 @@
-"""Starts a network from weights that exist."""
+"""Loads weights that exist into a network, whole or to start from."""
 
 from typing import NamedTuple
 
@@ -51,32 +51,54 @@ def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> 
     }
     first = next((n for n, m in layers.items() if isinstance(m, nn.Conv2d)), None)
     fitted, anew, differences = {}, [], []
-    for name, mine in own.items():
-        theirs = weights.get(name)
-        if theirs is not None and name == f"{first}.weight" and theirs.ndim == 4:
+    for name in own | weights:
+        mine, theirs = own.get(name), weights.get(name)
+        if name == f"{first}.weight" and theirs is not None and theirs.ndim == 4:
             theirs = _with_channels(theirs, mine.shape[1])
-        if theirs is None:
-            if name in heads and name.rpartition(".")[0] == last:
-                anew.append(name)
-            elif not name.endswith("num_batches_tracked"):  # which torch has since 2018
-                differences.append(f"{name} is missing")
-        elif theirs.shape == mine.shape:
-            fitted[name] = theirs
-        elif name in heads and theirs.shape[1:] == mine.shape[1:]:
+        difference = _difference(name, mine, theirs)
+        is_last = name.rpartition(".")[0] == last
+        if not difference:
+            fitted |= {} if theirs is None else {name: theirs}
+        elif name in heads and (is_last if theirs is None else theirs.shape[1:] == mine.shape[1:]):
             anew.append(name)
         else:
-            differences.append(f"{name} is {tuple(theirs.shape)}, not {tuple(mine.shape)}")
-    differences += [f"{name} is too much" for name in weights if name not in own]
+            differences.append(difference)
     if not fitted and not differences:
         differences = ["no tensor has its size"]
+    _refuse(net, differences)
+    net.load_state_dict(fitted, strict=False)
+    return Start(len(fitted), len(weights), anew)
+
+
+def load_whole(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Loads weights that have to be those of a network, all of them.
+
+    Raises:
+        ValueError: If they are not, with the first differences; the network is as before.
+    """
+    own = net.state_dict()
+    found = (_difference(name, own.get(name), weights.get(name)) for name in own | weights)
+    _refuse(net, [difference for difference in found if difference])
+    net.load_state_dict(weights, strict=False)
+
+
+def _difference(name: str, mine: Tensor | None, theirs: Tensor | None) -> str:
+    """How a tensor of a file differs from the network's of that name; empty if it does not."""
+    if mine is None:
+        return f"{name} is too much"
+    if theirs is None:  # torch counts batches since 2018
+        return "" if name.endswith("num_batches_tracked") else f"{name} is missing"
+    same = theirs.shape == mine.shape
+    return "" if same else f"{name} is {tuple(theirs.shape)}, not {tuple(mine.shape)}"
+
+
+def _refuse(net: nn.Module, differences: list[str]) -> None:
     if differences:
         more = len(differences) - FIRST
         raise ValueError(
             f"these weights are not of a {type(net).__name__} as this one: "
             f"{'; '.join(differences[:FIRST])}{f'; and {more} more' if more > 0 else ''}"
         )
-    net.load_state_dict(fitted, strict=False)
-    return Start(len(fitted), len(weights), anew)
 
 
 def _with_channels(kernels: Tensor, channels: int) -> Tensor:

@@ -42,7 +42,8 @@ class ScriptParser(OneLineParser):
     def __init__(self, description: str) -> None:
         super().__init__(description)
         limit_threads()
-        self.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt")
+        self.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt, or weights")
+        self.add_argument("--config", type=Path, help="the config of a file of weights alone")
         self.add_argument("--data.root", dest="root", metavar="DIR", help="folder of the datasets")
         self.add_argument(
             "--trust_classes",

@@ -26,6 +26,7 @@ from callbacks.epoch_seed import EpochSeed
 from callbacks.signals import CrashOnly
 from callbacks.stopwatch import Stopwatch
 from datamodules import InMemoryDataModule
+from inference.configs import follow_the_data
 from inference.inspection import count_macs, count_parameters, count_trained
 from lit_modules import LitClassifier, Schedules
 from lit_modules.hyperparameters import ask_no_other_python
@@ -188,7 +189,7 @@ class TrainingCLI(LightningCLI):
             with raising(ValueError, RuntimeError):
                 config = self.config.clone()
                 self.datamodule = self.parser.instantiate_classes(Namespace(data=config.data)).data
-                self._follow_the_data()
+                follow_the_data(self.config.model, self.datamodule, self.given)
                 del self.config_dump  # Lightning's, for the checkpoint; it is made again
                 config.update(self.config.model, "model")
                 del config["data"]
@@ -201,23 +202,6 @@ class TrainingCLI(LightningCLI):
             if refusals and "to be a class that instantiates" in str(error):
                 raise UserError(f"{refusals[-1]}.") from error  # which the parser has not passed on
             raise
-
-    def _follow_the_data(self) -> None:
-        """Sets the numbers of classes and of input channels that the user has not set."""
-        facts = {
-            "num_classes": len(self.datamodule.classes),
-            "in_channels": self.datamodule.channels,
-        }
-        model = self.config.model.init_args
-        for key, part in (("model", model), ("model.net", model.net.get("init_args", {}))):
-            for name, value in facts.items():
-                if name in part and f"{key}.{name}" not in self.given:
-                    part[name] = value
-        is_hidden = "num_classes" not in model.net.get("init_args", {})
-        if is_hidden and model.net.class_path.startswith("torchvision.models."):
-            # Some pass it on in a way that a parser does not see.
-            given = model.net.get("dict_kwargs") or {}
-            model.net["dict_kwargs"] = {"num_classes": facts["num_classes"]} | given
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         net, data = self.model.net, self.datamodule
