@@ -1,10 +1,11 @@
 """Trains a part of a network, and freezes the rest."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 
 def freeze_all_but(net: nn.Module, patterns: Sequence[str]) -> None:
@@ -20,19 +21,20 @@ def freeze_all_but(net: nn.Module, patterns: Sequence[str]) -> None:
     names = [name for name, _ in net.named_parameters()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            parts = dict.fromkeys(name.partition(".")[0] for name in names)
+            parts = list(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in names))
+            nearest = get_close_matches(pattern, [*parts, *names]) or parts
             raise ValueError(
                 f"trainable {pattern} matches no parameter of {type(net).__name__}, which has "
-                f"{', '.join(f'{part}.*' for part in parts)}"
+                f"{', '.join(nearest)}"
             )
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
 def keep_statistics_of_frozen(net: nn.Module) -> None:
-    """Puts batch norms whose parameters are frozen in eval mode: their statistics stay."""
+    """Puts norms whose parameters are frozen in eval mode: their running statistics stay."""
     for module in net.modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, _NormBase):
             parameters = list(module.parameters())
             if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()

@@ -35,7 +35,8 @@ REFUSED_CALLBACKS = {
     callbacks.ModelPruning: "leaves weights under other names than the network has. Prune a "
     "finished network with torch.nn.utils.prune, and train it from Python.",
     callbacks.BaseFinetuning: "adds parameters to the optimizer that the schedule does not know. "
-    "Train a part with --model.trainable, such as 'fc.*'.",
+    "Train a part with --model.trainable, such as 'fc.*', and then all from its best.ckpt with "
+    "--init_from.",
 }
 MEASURED = ("train/loss", "train/acc", "val/loss", "val/acc")
 AVERAGED_IN_32_BITS = ("16-true", "64-true", "64")

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -86,6 +87,75 @@ def test_a_run_trains_a_part_and_its_checkpoint_is_read(train, run_script, tmp_p
     assert run_script(evaluate_script.main, best).status == 0
 
 
-def test_a_pattern_without_a_parameter_gets_one_line(train):
-    ended = train(*QUICKLY, "--model.trainable", "outptu.*")
-    assert_one_line(ended, ["outptu.*", "LeNet5", "f6.*, output.*"])
+@pytest.mark.parametrize(
+    ("pattern", "named"),
+    [
+        ("outptu.*", "outptu.* matches no parameter of LeNet5, which has output.*"),
+        ("output", "output matches no parameter of LeNet5, which has output.*"),
+        ("c5.0.weight", "which has c5.weight"),
+        ("classifier.*", "which has c1.*, c3.*, c5.*, f6.*, output.*"),
+        ("", "which has c1.*"),
+        ("[c1.*, fc.*]", "trainable fc.* matches no parameter"),
+        ("[]", "nothing to train"),
+    ],
+)
+def test_a_pattern_without_a_parameter_gets_one_line(train, tmp_path, pattern, named):
+    assert_one_line(train(*QUICKLY, "--model.trainable", pattern, "--run_dir", "run"), [named])
+    assert not (tmp_path / "run").exists()
+
+
+SMALL = ("--model.net", f"{__name__}.Small", "--run_dir", "run")
+
+
+def states(path):
+    """The first block, with its batch norm, and the rest of the network in a checkpoint."""
+    content = torch.load(path, weights_only=True)["state_dict"]
+    first = {n: values for n, values in content.items() if n.startswith("net.first")}
+    return first, {n: values for n, values in content.items() if n not in first}
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_a_frozen_part_ends_as_it_has_started(train, tmp_path, averages):
+    """Its statistics too, in the average of the weights too."""
+    torch.manual_seed(2)
+    net = Small()
+    net.first[1].running_mean += 1  # statistics that are not those of fresh norms
+    torch.save(net.state_dict(), tmp_path / "weights.pth")
+    averaging = ["--trainer.callbacks+=callbacks.EMAWeightAveraging"] if averages else []
+    asked = ("--init_from", "weights.pth", "--model.trainable", "[second.*, fc.*]")
+    ended = train(*QUICKLY, *SMALL, *asked, *averaging)
+    assert (ended.status, ended.err) == (0, "")
+    first, rest = states(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    before = {f"net.{name}": values for name, values in net.state_dict().items()}
+    assert len(first) == 7
+    assert all(torch.equal(values, before[name]) for name, values in first.items())
+    assert all(not torch.equal(values, before[name]) for name, values in rest.items())
+
+
+def test_a_compiled_run_freezes_the_same(train, tmp_path, monkeypatch):
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    ends = []
+    for compiled in ("true", "false"):
+        asked = ("--model.trainable", "[second.*, fc.*]", "--model.compile", compiled)
+        assert train(*QUICKLY, *SMALL[:-1], compiled, *asked).status == 0
+        ends.append(states(tmp_path / compiled / "checkpoints" / "last.ckpt"))
+    torch.compiler.reset()
+    (first, rest), (same, others) = ends
+    assert all(torch.equal(values, same[name]) for name, values in first.items())
+    for name, values in rest.items():
+        torch.testing.assert_close(values, others[name], rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_trained_belongs_to_the_recipe(train):
+    assert train(*QUICKLY, *SMALL, "--model.trainable", "fc.*").status == 0
+    ended = train(*QUICKLY, *SMALL)
+    assert_one_line(ended, ["was started with model.trainable fc.*, not None"])
+
+
+def test_an_instance_norm_that_tracks_keeps_its_statistics_too():
+    norm = nn.InstanceNorm2d(2, affine=True, track_running_stats=True)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), norm)
+    module = LitClassifier(net, trainable="0.*").train()
+    assert (net[0].training, net[1].training) == (True, False)
+    assert module.training

@@ -107,6 +107,9 @@ EARLY = {
 EARLY_IN_SECOND = EARLY | {"init_args": EARLY["init_args"] | {"patience": 7}}
 RECIPES = {
     "averaged weights": callbacks(EMA),
+    "a part that is trained, of averaged weights": (
+        *("--model.trainable", "6.*", *callbacks(EMA)),
+    ),
     "weights that are averaged from the second epoch": callbacks(LATE_EMA),
     "64 bits": ("--trainer.precision", "64-true", *callbacks()),
     "OneCycleLR": (

@@ -67,7 +67,7 @@ REFUSED = {
     "pruning": (callback("ModelPruning", **PRUNING), ["ModelPruning", "torch.nn.utils.prune"]),
     "parameters that come later": (
         callback("BackboneFinetuning"),
-        ["BackboneFinetuning", "schedule", "--model.trainable"],
+        ["BackboneFinetuning", "schedule", "--model.trainable", "--init_from"],
     ),
     "an optimizer that divides by 0 in 16 bits": (
         ["--trainer.precision", "16-true"],
