@@ -47,7 +47,7 @@ class ScriptParser(OneLineParser):
         self.add_argument(
             "--trust_classes",
             action="store_true",
-            help="load classes from outside this project too: this runs their code",
+            help="load untrusted classes that the checkpoint names: this runs their code",
         )
 
 
