@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class CrashOnly(Callback):
-    """Lets a signal end the process at once, as SIGKILL would: the run goes on from its checkpoint.
+    """Lets a signal end the process at once, as SIGKILL would: the run resumes from its checkpoint.
 
     Lightning's handlers finish the step first. Several processes then wait for each other and hang
     if one has died; a single process exits with status 0; on SLURM, a checkpoint is saved in the

@@ -99,7 +99,7 @@ def recipe_in(folder: Path) -> Recipe:
     runs, left_out = read_runs([folder])
     recipes, repeated = group(runs)
     if left_out or repeated or len(recipes) != 1:
-        raise ValueError(f"{folder} is no row: {left_out}, {repeated}, {len(recipes)} recipes")
+        raise ValueError(f"{folder} is not one row: {left_out}, {repeated}, {len(recipes)} recipes")
     return recipes[0]
 
 
