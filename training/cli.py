@@ -228,7 +228,7 @@ class TrainingCLI(LightningCLI):
         if self.init_from is None:
             return None
         path = Path(self.init_from)
-        if self.run.last.exists() and not path.exists():
+        if self.run.is_named and self.run.last.exists() and not path.exists():
             return {"file": self.init_from, "sha256": None}  # a run that goes on needs it no more
         weights = read_weights(path)
         try:

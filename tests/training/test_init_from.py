@@ -116,6 +116,14 @@ def test_a_run_starts_from_them_and_says_so(quickstart, weights, tmp_path):
     assert results["init_from"] == {"file": "weights.pth", "sha256": digest}
 
 
+@pytest.mark.parametrize("options", [(), ("--trainer.fast_dev_run", "true")])
+def test_a_run_without_a_named_folder_starts_from_them_too(train, weights, options):
+    ended = train(*QUICKLY, "--init_from", "weights.pth", *options)
+    assert (ended.status, ended.err) == (0, "")
+    assert "start   10 of 10 tensors of weights.pth" in ended.out
+    assert_one_line(train(*QUICKLY, "--init_from", "none.pth"), ["no checkpoint none.pth"])
+
+
 def test_a_run_that_goes_on_needs_them_no_more(quickstart, weights, tmp_path):
     assert quickstart("--init_from", "weights.pth", "--trainer.max_epochs", 2).status == 0
     whole = json.loads((tmp_path / "run" / "results.json").read_text())
