@@ -1,11 +1,11 @@
-"""Batches that are ready on the device, against torchvision's dataset with PIL transforms.
+"""Speed of batches up to the device, against torchvision's dataset with PIL transforms.
 
     python -m benchmarks.data [--root DIR] [--rounds 5] [--json FILE]
 
-Batches of 128, normalised, in float32: as they are, the same beside two processes that keep two
+Batches of 128, normalised, in float32: unchanged, unchanged while two other processes keep two
 cores busy, with random crop and flip, and resized to 96 and 224. The peer is
 `torchvision.datasets.FashionMNIST` with the same transforms in a `DataLoader` with no workers, with
-two and with one a core. They take turns; ratios are of the medians.
+two and with one per core. Both run in turns; ratios are of the medians.
 """
 
 import gzip
@@ -48,7 +48,7 @@ def extract(root: Path, folder: Path) -> None:
 
 
 def our_batches(data: FashionMNIST, device: torch.device) -> Iterator[Tensor]:
-    """What a training step gets, prepared as the Trainer has it done."""
+    """The batches that a training step gets from the Trainer."""
     for images, _ in data.train_dataloader():
         yield data.preprocess_images(images.to(device, non_blocking=True), is_training=True)
 
@@ -59,7 +59,7 @@ def peer_batches(loader: DataLoader, device: torch.device) -> Iterator[Tensor]:
 
 
 def images_per_second(batches: Iterable[Tensor], most: int) -> float:
-    """Rate at which batches get ready, over at most `most` images."""
+    """Images per second of the batches, measured until `most` images are seen."""
     seen, start = 0, time.perf_counter()
     for images in batches:
         seen += len(images)
@@ -72,7 +72,7 @@ def images_per_second(batches: Iterable[Tensor], most: int) -> float:
 
 @contextmanager
 def busy(cores: int) -> Iterator[None]:
-    """Keeps so many cores busy, as other users of the machine do."""
+    """Keeps `cores` cores busy, as other users of the machine do."""
     spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(cores)]
     try:
         yield

@@ -1,9 +1,9 @@
-"""A folder of photographs: ours, decoded once, against torchvision's with a DataLoader.
+"""Speed on a folder of photographs: our `ImageFolder`, decoded once, against torchvision's.
 
     python -m benchmarks.folders [--images 50000] [--size 64] [--rounds 3]
 
-Makes JPEGs in a temporary folder. Both give normalised float batches of 128, shuffled. The first
-start of ours decodes, the second finds what was decoded. torchvision decodes in every epoch.
+Makes JPEGs in a temporary folder. Both give normalised float batches of 128, shuffled. Ours decodes
+at the first start and reuses the result at the second. torchvision decodes in every epoch.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from terminal.console import print_table
 
 BATCH = 128
 CLASSES = 10
-PART = 10_000  # images of torchvision's epoch that are timed
+PART = 10_000  # timed images of torchvision's epoch
 
 
 def make_photographs(root: Path, number: int, size: int) -> None:

@@ -1,13 +1,13 @@
-"""An epoch of `train.py`'s fit loop against loops written out by hand.
+"""An epoch of `train.py`'s fit loop against hand-written loops.
 
     python -m benchmarks.loop [--config configs/lenet.yaml] [--image_size 28] [--batch_size 256]
                               [--batches N] [--tutorial 128 16] [--rounds 5] [--json FILE]
                               [--KEY VALUE ...]
 
 The bare loop does the same work on the same tensors: network, order, preprocessing, optimizer,
-schedule and metrics. The tutorial's reads torchvision's dataset, an image at a time, and asks for
-the loss in every step; it may have batches of its own. They take turns; ratios are of the medians.
-Further options are `train.py`'s, for both of our loops: `--model.optimizer.fused true`.
+schedule and metrics. The tutorial's loop reads torchvision's dataset one image at a time, and reads
+the loss in every step; its batch sizes may differ. The loops run in turns; ratios are of the
+medians. Further options are `train.py`'s, for both of our loops: `--model.optimizer.fused true`.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def images_of(args: argparse.Namespace, cli: TrainingCLI) -> int:
 
 
 def bare_loop(args: argparse.Namespace) -> float:
-    """Seconds of the same epoch, written out."""
+    """Seconds of the same epoch in a hand-written loop."""
     with tempfile.TemporaryDirectory() as folder:
         cli = build(args, folder)
     device = cli.trainer.strategy.root_device
@@ -96,7 +96,7 @@ def bare_loop(args: argparse.Namespace) -> float:
 
 
 def tutorial_loop(args: argparse.Namespace, batch_size: int, folder: Path) -> float:
-    """Seconds of an epoch as tutorials write it."""
+    """Seconds of an epoch in the usual loop of tutorials."""
     with tempfile.TemporaryDirectory() as run:
         cli = build(args, run)
     device = cli.trainer.strategy.root_device
@@ -127,8 +127,8 @@ def main() -> None:
     parser.add_argument("--config", default="configs/lenet_fashion.yaml")
     parser.add_argument("--image_size", type=int, default=28)
     parser.add_argument("--batch_size", type=int, default=256)
-    parser.add_argument("--batches", type=int, default=0, help="of an epoch; 0 for all of it")
-    parser.add_argument("--tutorial", type=int, nargs="*", default=[], help="its batch sizes")
+    parser.add_argument("--batches", type=int, default=0, help="batches of an epoch; 0 for all")
+    parser.add_argument("--tutorial", type=int, nargs="*", default=[], help="tutorial batch sizes")
     args, args.options = parser.parse_known_args()
     sys.argv = sys.argv[:1]
     fit_loop(args), bare_loop(args)  # warm up

@@ -1,13 +1,13 @@
-"""Training and inference speed and memory of every network, ours and torchvision's.
+"""Speed and memory of every network in training and inference, ours and torchvision's.
 
     python -m benchmarks.networks [--networks resnet18 vgg16] [--image_size 224]
         [--batch_size 128] [--modes float32 channels_last bf16 compile] [--rounds 5] [--json FILE]
 
-Steps on tensors that are on the device already, one channel, ten classes. `float32` is eager,
-contiguous and without TF32; each further mode is added to the one before. torchvision's network of
-the same name takes turns with ours. `limit` is what training could reach if it were nothing but
-matrix products: 6 operations for each multiply-accumulate, at the rate of a large product of
-matrices in the same precision. On a GPU `memory` is the most that training had allocated.
+Steps on tensors that are already on the device, with one channel and ten classes. `float32` is
+eager, contiguous and without TF32; each further mode is added to the one before. torchvision's
+network of the same name runs in turns with ours. `limit` is the training speed if all work were
+matrix products: 6 operations for each multiply-accumulate, at the rate of a large matrix product
+in the same precision. On a GPU, `memory` is the peak of the memory allocated in training.
 """
 
 import statistics
@@ -37,7 +37,7 @@ OURS: dict[str, Callable[[], nn.Module]] = {
     "densenet": densenet.DenseNet,
     "densenet121": densenet.densenet121,
 }
-# Those that torchvision has just so, but for the first layer's channels.
+# Networks that are identical in torchvision, except for the first layer's channels.
 FIRST = {
     **{name: ("features", 0) for name in ("vgg11", "vgg16")},
     **{name: ("conv1",) for name in ("resnet18", "resnet34", "resnet50", "resnet101")},
@@ -66,8 +66,8 @@ class Speed:
 
     Args:
         net: The network.
-        mode: One of `MODES`, with all before it.
-        shape: Of the images.
+        mode: One of `MODES`; includes all modes before it.
+        shape: Shape of the images.
     """
 
     def __init__(self, net: nn.Module, mode: str, shape: tuple[int, int, int, int]) -> None:
@@ -113,7 +113,7 @@ class Speed:
 
 
 def matrix_rate(speed: Speed) -> float:
-    """Operations per second of a large product of matrices, at the precision of a network."""
+    """Operations per second of a large matrix product, in the precision of the network."""
     size = 8192 if speed.device.type == "cuda" else 2048
     dtype = torch.bfloat16 if speed.autocast else torch.float32
     left, right = torch.rand(2, size, size, device=speed.device).to(dtype)
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES))
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=10, help="of one timing")
+    parser.add_argument("--steps", type=int, default=10, help="steps of one timing")
     args = parser.parse_args()
     content = []
     for name in args.networks:
@@ -148,7 +148,7 @@ def main() -> None:
                     speed.images_per_second(getattr(speed, kind), 3)
                 rates: dict[str, list[float]] = {who: [] for who in speeds}
                 for round_number in range(args.rounds):
-                    for who in sorted(speeds, reverse=bool(round_number % 2)):  # none always first
+                    for who in sorted(speeds, reverse=bool(round_number % 2)):  # alternating
                         speed = speeds[who]
                         rate = speed.images_per_second(getattr(speed, kind), args.steps)
                         rates[who].append(rate)
@@ -167,7 +167,7 @@ def main() -> None:
 
 
 def peak_memory(name: str, mode: str, shape: tuple[int, int, int, int]) -> int:
-    """The most that training ours alone allocates on the GPU."""
+    """Peak GPU memory allocated by training our network alone."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     speed = Speed(OURS[name](), mode, shape)

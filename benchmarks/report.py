@@ -1,4 +1,4 @@
-"""How every benchmark reports: medians with their spread, side by side, and the machine."""
+"""The report of every benchmark: medians with their ranges, side by side, and the machine."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
 
 
 def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
+    """The machine that the figures were measured on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "cpu": platform.processor() or platform.machine(),
@@ -39,15 +39,15 @@ def machine() -> dict[str, str | int]:
 
 
 def report(title: str, unit: str, figures: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Prints the median, the range and the first's ratio to each.
+    """Prints medians and ranges, and the ratio of the first median to each other median.
 
     Args:
         title: What was measured.
         unit: Unit of the figures.
-        figures: Name to one figure a round; the first is ours.
+        figures: Figures by name, one per round; the first name is ours.
 
     Returns:
-        The same, for `write_json`.
+        The arguments as a dictionary, for `write_json`.
     """
     medians = {name: statistics.median(values) for name, values in figures.items()}
     first = next(iter(medians.values()))
@@ -60,12 +60,12 @@ def report(title: str, unit: str, figures: Mapping[str, Sequence[float]]) -> dic
 
 
 def write_json(file: Path | None, reports: Sequence[dict[str, Any]]) -> None:
-    """Prints the machine, and writes it and the reports to a file, if there is to be one."""
+    """Prints the machine and, if `file` is given, writes the machine and the reports to it."""
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
     if file:
         file.write_text(json.dumps({"machine": machine(), "reports": reports}, indent=2) + "\n")
 
 
 def number(value: float) -> str:
-    """To four digits, without an exponent."""
+    """Formats a number to four digits, without an exponent."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

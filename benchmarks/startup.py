@@ -1,8 +1,8 @@
-"""From the command to the first training step, against what its imports alone take.
+"""Time from the command to the first training step, against its imports alone.
 
     python -m benchmarks.startup [--root DIR] [--rounds 5] [--json FILE]
 
-Whole processes, started in turns: `train.py` until its first step is done, `import torch,
+Whole processes, started in turns: `train.py` until the end of its first step, `import torch,
 lightning.pytorch` and `train.py --help`. Ratios are of the medians.
 """
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class EndAfterTheFirstStep(Callback):
-    """Ends the process when one step is done."""
+    """Ends the process after one step."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: object

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training, as Lightning Callbacks."""
+"""Lightning Callbacks that run around the training steps."""
 
 from callbacks.averaging import EMAWeightAveraging
 

@@ -1,4 +1,4 @@
-"""Averages of weights, which never include those of an untrained network."""
+"""Averages of weights that never include an untrained network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,20 +11,21 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class EMAWeightAveraging(WeightAveraging):
-    """Exponential moving average of the weights, which is what is validated, tested and kept.
+    """Exponential moving average of the weights; the average is validated, tested and saved.
 
-    Lightning's, with a decay that warms up: after n updates, the first of which is a copy, it is
-    (1 + n) / (10 + n), at most `decay`, as in TensorFlow's `ExponentialMovingAverage`. A constant
-    decay of 0.999 would keep the first weights in the average for thousands of steps.
+    Adds a warm-up of the decay to Lightning's callback: after n updates, the first of which is a
+    copy, the decay is (1 + n) / (10 + n), at most `decay`, as in TensorFlow's
+    `ExponentialMovingAverage`. A constant decay of 0.999 would keep the initial weights in the
+    average for thousands of steps.
 
     Args:
-        decay: Share of the average that an update keeps once it has warmed up, in [0, 1].
-        update_every_n_steps: Optimizer steps from one update to the next, at least 1.
-        update_starting_at_step: The first step that is followed by an update; None is 0.
-        update_starting_at_epoch: The first epoch with updates; None is 0.
-        device: Where the average is kept; None is the network's device.
-        use_buffers: Whether the running statistics of batch normalisation are averaged too, or
-            else those of the network taken.
+        decay: Share of the average that an update keeps after the warm-up, in [0, 1].
+        update_every_n_steps: Optimizer steps between updates, at least 1.
+        update_starting_at_step: The first step that is followed by an update; None means 0.
+        update_starting_at_epoch: The first epoch with updates; None means 0.
+        device: Device of the average; None means the network's device.
+        use_buffers: Whether the running statistics of batch normalisation are averaged too; if
+            not, they are copied from the network.
 
     Raises:
         ValueError: If a value is out of range.
@@ -51,7 +52,7 @@ class EMAWeightAveraging(WeightAveraging):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if stage != "fit":  # the module is what is asked: a checkpoint's average, say
+        if stage != "fit":  # evaluates the module itself, such as a checkpoint's average
             self._average_model = None
         elif self._device is None:  # the module itself is moved later
             self._average_model.to(trainer.strategy.root_device)
@@ -85,35 +86,35 @@ class EMAWeightAveraging(WeightAveraging):
     def _average(
         self, averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int
     ) -> None:
-        """Moves averages of one type towards the current values, after so many updates."""
+        """Moves averages of one dtype towards the current values, after `updates` updates."""
         n = int(updates)
         decay = min(self.decay, (1 + n) / (10 + n))
         if not averages[0].is_floating_point():
-            decay = 0.0  # the last number of batches that a norm has seen
+            decay = 0.0  # copies `num_batches_tracked` of a batch norm
         get_ema_multi_avg_fn(decay)(averages, current, updates)
 
 
 assert {"_average_model", "_device", "_use_buffers", "_latest_update_epoch"} <= vars(
     WeightAveraging()
 ).keys(), (
-    "this Lightning names what WeightAveraging holds otherwise: see its class, and what is asked "
-    "for it in this file and in training/trainer_options.py"
+    "this version of Lightning has renamed attributes of WeightAveraging: update their uses in "
+    "this file and in training/trainer_options.py"
 )
 
 
 class NoUntrainedAverage(Callback):
     """Corrects what Lightning's own `WeightAveraging` validates and saves.
 
-    Otherwise it validates and keeps a copy of the untrained network as long as it has not begun;
-    and one that is updated at the end of an epoch would be validated before it, and kept after.
-    It comes after the callbacks that it looks after.
+    Before the first update, `WeightAveraging` validates and saves a copy of the untrained network.
+    An average that is updated at the end of an epoch is validated before the update but saved
+    after it. This callback must come after the averaging callbacks.
     """
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.is_last_batch:
-            for averaging in _averages(trainer):  # it updates once an epoch, however often asked
+            for averaging in _averages(trainer):  # updates at most once an epoch
                 averaging.on_train_epoch_end(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -121,7 +122,7 @@ class NoUntrainedAverage(Callback):
             _copy_what_is_not_averaged(averaging, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # An epoch that is cut short here has been validated and is kept as it is.
+        # An epoch that ends early here is already validated: its average is not updated again.
         if trainer.should_stop and not trainer.is_last_batch:
             for averaging in _averages(trainer):
                 averaging._latest_update_epoch = trainer.current_epoch
@@ -136,12 +137,12 @@ def _averages(trainer: Trainer) -> list[WeightAveraging]:
 
 @torch.no_grad()
 def _copy_what_is_not_averaged(averaging: WeightAveraging, module: LightningModule) -> None:
-    """Copies from the network what is not averaged.
+    """Copies the values that are not averaged from the network.
 
-    That is everything until the first update, and the buffers if `use_buffers` is false.
+    These are all values before the first update, and the buffers if `use_buffers` is false.
     """
     average = averaging._average_model
-    if average is None:  # it is not for this stage
+    if average is None:  # not used in this stage
         return
     has_begun = average.n_averaged > 0
     if not has_begun:

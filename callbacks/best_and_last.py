@@ -13,7 +13,7 @@ from terminal.run_folder import RunFolder
 
 
 def score_of(metrics: Mapping[str, Tensor]) -> list[float] | None:
-    """What is best: the highest val/acc, then the lowest val/loss; None without a validation."""
+    """Score of an epoch: highest val/acc, then lowest val/loss is best. None if not validated."""
     if "val/acc" not in metrics:
         return None
     return [metrics["val/acc"].item(), -metrics["val/loss"].item()]
@@ -22,8 +22,8 @@ def score_of(metrics: Mapping[str, Tensor]) -> list[float] | None:
 class BestAndLast(Checkpoint):
     """Keeps `best.ckpt`, the highest val/acc (ties: lowest val/loss), and `last.ckpt`.
 
-    Both are written at the end of an epoch, when validation and schedules have run. Lightning's
-    `ModelCheckpoint` knows one metric, and its `save_last` waits for a new best.
+    Both are written at the end of an epoch, after validation and schedules. Lightning's
+    `ModelCheckpoint` compares one metric only, and its `save_last` waits for a new best.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -37,7 +37,7 @@ class BestAndLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for logger in trainer.loggers:
-            logger.save()  # what comes before the checkpoint is not lost if the run goes on from it
+            logger.save()  # a run that resumes from this checkpoint must find all logs before it
         self._stopped_early = trainer.should_stop
         score = score_of(trainer.callback_metrics)
         is_best = self.best_score is None or (score is not None and score > self.best_score)
@@ -45,10 +45,10 @@ class BestAndLast(Checkpoint):
             trainer.save_checkpoint(self.run.last)
             return
         self.best_score, self.best_epoch = score, trainer.current_epoch
-        # The best first: a run that is killed in between does this epoch again, with the same end.
+        # The best first: a run killed in between repeats this epoch, with the same result.
         trainer.save_checkpoint(self.run.best)
         if trainer.is_global_zero:
-            # Not a link: damage to the one must not be damage to the other.
+            # A copy, not a link: damage to one must not affect the other.
             write_atomically(self.run.last, lambda beside: shutil.copyfile(self.run.best, beside))
 
     def state_dict(self) -> dict[str, Any]:

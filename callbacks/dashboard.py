@@ -46,7 +46,7 @@ class Dashboard(Callback):
     Args:
         stopwatch: The callback that times the epochs.
         config: The run's config as text.
-        hyperparameters: What TensorBoard compares runs by.
+        hyperparameters: Values by which TensorBoard compares runs.
         every_n_epochs: Epochs between two drawings.
     """
 
@@ -165,13 +165,13 @@ def _writer(trainer: Trainer) -> SummaryWriter | None:
 
 
 def _add_graph(writer: SummaryWriter, net: nn.Module, images: Tensor) -> None:
-    # Of a copy, in eval mode: tracing leaves traces, and draws from the generator in training.
+    # On a copy in eval mode: tracing changes the module, and draws random numbers in train mode.
     try:
         net = copy.deepcopy(net).eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             writer.add_graph(net, images.to(next(net.parameters()).dtype))
-    except Exception as error:  # a picture less is no reason not to train
+    except Exception as error:  # a missing graph must not stop the training
         reason = str(error).partition("\n")[0][:200]  # tracing also prints tensors
         warn(f"TensorBoard shows no graph: {type(error).__name__} {reason}")
 

@@ -9,9 +9,9 @@ from terminal.run_folder import RunFolder
 
 
 class StopWhenDiverged(Callback):
-    """Stops a run whose loss is not finite, before a checkpoint of it is kept.
+    """Stops a run whose loss is not finite, before its checkpoint is saved.
 
-    Losses are looked at together each `log_every_n_steps`, as each look waits for the device.
+    Losses are checked together every `log_every_n_steps`, as each check waits for the device.
 
     Raises:
         UserError: With the step, its learning rate and the last good checkpoint.
@@ -40,7 +40,7 @@ class StopWhenDiverged(Callback):
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._steps:  # of an epoch that was cut short
+        if self._steps:  # of an epoch that ended early
             self._check(trainer)
         val_loss = trainer.callback_metrics.get("val/loss")
         if val_loss is not None and not val_loss.isfinite():
@@ -50,7 +50,7 @@ class StopWhenDiverged(Callback):
         is_finite = torch.stack([loss for _, _, loss in self._steps]).isfinite()
         end = len(is_finite)
         first = torch.where(is_finite.all(), end, is_finite.long().argmin())
-        first = int(trainer.strategy.reduce(first, reduce_op="min"))  # any process's
+        first = int(trainer.strategy.reduce(first, reduce_op="min"))  # over all processes
         steps, self._steps = self._steps, []
         if first < end:
             step, rate, _ = steps[first]

@@ -43,7 +43,7 @@ class EpochLines(ProgressBar):
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 console=console,
-                auto_refresh=False,  # no thread beside the training
+                auto_refresh=False,  # no extra thread
                 transient=True,
                 expand=True,
             )

@@ -1,4 +1,4 @@
-"""Randomness that is a function of (seed, epoch, rank) and of nothing that happened before."""
+"""Random numbers that depend only on (seed, epoch, rank)."""
 
 import os
 import random
@@ -9,10 +9,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class EpochSeed(Callback):
-    """Seeds augmentation and dropout anew at the start of each epoch.
+    """Reseeds augmentation and dropout at the start of each epoch.
 
-    A run that was killed goes on with the same numbers as one that was not. The order of the
-    samples has a generator of its own, in the sampler.
+    A resumed run draws the same random numbers as an uninterrupted one. The sampler has its own
+    generator for the order of the samples.
     """
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -20,5 +20,5 @@ class EpochSeed(Callback):
         source = np.random.SeedSequence((seed, trainer.current_epoch, trainer.global_rank))
         number = int(source.generate_state(1, np.uint64)[0])
         torch.manual_seed(number)
-        np.random.seed(number % 2**32)  # for augmentation of the user's own
+        np.random.seed(number % 2**32)  # for the user's own augmentation
         random.seed(number)

@@ -21,7 +21,7 @@ class ConfidentMistakes:
     """The most confident mistakes of all batches and processes, kept on the device.
 
     Args:
-        size: How many.
+        size: Number of mistakes to keep.
     """
 
     def __init__(self, size: int) -> None:
@@ -32,9 +32,9 @@ class ConfidentMistakes:
         self._found: Mistakes | None = None
 
     def update(self, probabilities: Tensor, images: Tensor, labels: Tensor) -> None:
-        """Takes a batch: probabilities (N, num_classes), images (N, C, H, W), labels (N,)."""
+        """Adds a batch: probabilities (N, num_classes), images (N, C, H, W), labels (N,)."""
         confidences, predicted = probabilities.max(1)
-        # What is right stays in, behind all mistakes, so that nobody has to wait for a count.
+        # Correct predictions stay in, ranked last: counting the mistakes would wait for the device.
         confidences = torch.where(predicted == labels, -1.0, confidences)
         batch = Mistakes(confidences, predicted, labels, images)
         if self._found is not None:

@@ -1,4 +1,4 @@
-"""Plots of what a network has learnt, and of its mistakes."""
+"""Plots of a network's filters, metrics by class and mistakes."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from terminal.atomic import write_atomically
 
 FILTER_PIXELS = 48
 LARGEST = 15  # inches, of a figure's side
-MOST_CLASSES = 40  # whose names and counts have room in a confusion matrix
+MOST_CLASSES = 40  # with names and counts in a confusion matrix
 
 
 def save_figure(figure: Figure, path: Path, dpi: float) -> None:
@@ -27,7 +27,7 @@ def save_figure(figure: Figure, path: Path, dpi: float) -> None:
 def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure:
     """A heat map of counts (num_classes, num_classes): rows are true, columns are predicted.
 
-    Shades are shares of a row, so that rare classes count as much as frequent ones.
+    Colors show fractions of a row, so that rare classes are as visible as frequent ones.
     """
     side = min(max(6.4, 0.4 * len(classes)), LARGEST)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
@@ -35,7 +35,7 @@ def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure
     shares = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
     axes.imshow(
         shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1
-    )  # the root shows single mistakes
+    )  # the square root makes single mistakes visible
     positions = range(len(classes))
     if has_room := len(classes) <= MOST_CLASSES:
         rotation = 45 if max(map(len, classes)) > 2 else 0
@@ -81,7 +81,7 @@ def draw_mistakes(mistakes: Mistakes, data: InMemoryDataModule) -> Figure:
     number = max(1, len(mistakes.images))
     columns, rows = min(8, number), -(-number // 8)
     figure = Figure(figsize=(1.3 * columns, 1.6 * rows))
-    # One pair of axes for all: one for each image takes five times as long to draw.
+    # One Axes for all images: one for each image takes five times as long to draw.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     if not len(mistakes.images):
@@ -112,7 +112,7 @@ def first_filters(net: nn.Module) -> Tensor | None:
     if convolution is None or max(convolution.kernel_size) == 1:
         return None
     kernels = convolution.weight.detach().float().cpu()
-    if kernels.shape[1] != 3:  # which are shown in colour
+    if kernels.shape[1] != 3:  # only RGB kernels are shown in colour
         kernels = kernels.mean(1, keepdim=True)
     scale = max(1, FILTER_PIXELS // kernels.shape[-1])
     kernels = F.interpolate(kernels, scale_factor=scale, mode="nearest")

@@ -9,19 +9,19 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class CrashOnly(Callback):
-    """Lets a signal end the process at once, as SIGKILL would: the run goes on from its checkpoint.
+    """Lets a signal end the process at once, as SIGKILL would: the run resumes from its checkpoint.
 
-    Lightning's handlers finish the step first. Over several processes they wait for each other and
-    hang if one is gone; with one they end a killed run with status 0; on SLURM they save in the
-    middle of an epoch. And to agree on a signal the processes would wait for each other, and for
+    Lightning's handlers finish the step first. Several processes then wait for each other and hang
+    if one has died; a single process exits with status 0; on SLURM, a checkpoint is saved in the
+    middle of an epoch. To agree on a signal, the processes would also wait for each other, and for
     the GPU, in every step.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         loop = trainer.fit_loop.epoch_loop
         assert hasattr(loop, "_broadcast_sigterm_tensor"), (
-            "this Lightning agrees on signals elsewhere: see where its epoch loop calls "
-            "torch.distributed in each step, and switch that off here"
+            "this version of Lightning synchronises signals elsewhere: find where its epoch loop "
+            "calls torch.distributed in each step, and disable that here"
         )
         loop._broadcast_sigterm_tensor = _nothing
 

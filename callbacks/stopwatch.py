@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 class Stopwatch(Callback):
-    """Times the training: all of it, and its steps alone, without validation and checkpoints.
+    """Measures the time of the whole training, and of its steps without validation or checkpoints.
 
     Attributes:
         train_seconds: From the first step to the end of the last epoch, over all restarts.
-        train_cpu_seconds: Processor time in it, of all threads of all processes; it hardly depends
-            on what else a machine does.
-        images_per_second: Of the steps of each epoch, over all processes.
+        train_cpu_seconds: Processor time in `train_seconds`, over all threads and processes; other
+            load on the machine hardly affects it.
+        images_per_second: Speed of the steps of each epoch, over all processes.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Stopwatch(Callback):
         self._pause(trainer)
         now, cpu_now = time.perf_counter(), time.process_time()
         self.train_seconds += now - self._fit_start
-        # In 32 bits, all that some accelerators have.
+        # In float32: some accelerators have no float64.
         own = torch.tensor([self._images, cpu_now - self._cpu_start], device=pl_module.device)
         images, cpu_seconds = trainer.strategy.reduce(own, reduce_op="sum").tolist()
         self.train_cpu_seconds += cpu_seconds
@@ -68,17 +68,17 @@ class Stopwatch(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.train_seconds = state_dict["train_seconds"]
-        self.train_cpu_seconds = state_dict.get("train_cpu_seconds", 0.0)  # of older runs
+        self.train_cpu_seconds = state_dict.get("train_cpu_seconds", 0.0)  # missing in older runs
         self.images_per_second = state_dict["images_per_second"]
 
     @property
     def steady_images_per_second(self) -> float:
-        """Median over the epochs, without the first, which warms up, where there are others."""
+        """Median over the epochs, without the first (warm-up) if there are others."""
         speeds = self.images_per_second[1:] or self.images_per_second
         return statistics.median(speeds) if speeds else 0.0
 
     def _pause(self, trainer: Trainer) -> None:
-        """Adds the steps since the start, or the last validation, of this epoch."""
+        """Adds the time of the steps since the start or the last validation of this epoch."""
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.synchronize(trainer.strategy.root_device)
         self._step_seconds += time.perf_counter() - self._steps_start

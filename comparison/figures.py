@@ -20,21 +20,21 @@ from comparison.recipes import Recipe
 from terminal.atomic import write_atomically
 from terminal.errors import printable
 
-LINE = 0.2  # inches, of a legend
+LINE = 0.2  # inches of a legend
 WIDTH = 8  # inches: 800 pixels of a README at 100 an inch
 # Okabe and Ito's colours, which colour-blind people can tell apart; yellow is too pale for lines.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-# Accuracies in percent; the axis of the learning curves gives each decade of errors equal room.
+# Accuracies in percent; the axis of the learning curves is logarithmic in the error.
 TICKS = (
-    *(0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9),  # these first, others between them
+    *(0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9),  # tried first; the others fill gaps
     *(70, 85, 92, 94, 96, 97, 99.2, 99.4, 99.6, 99.7, 30, 60, 75, 88, 91, 93, 98.5, 99.3),
 )
 
 
 class Look(NamedTuple):
-    """How a recipe is drawn: families of networks by color, their recipes by marker and line."""
+    """Plot style of a recipe: the color shows the network family, marker and line the recipe."""
 
     color: str
     marker: str
@@ -42,7 +42,7 @@ class Look(NamedTuple):
 
 
 def write_figures(folder: Path, recipes: Sequence[Recipe]) -> list[str]:
-    """Writes the figures and returns their names; no learning curves without a `metrics.csv`."""
+    """Writes the figures and returns their names. Learning curves need a `metrics.csv`."""
     figures = {
         "accuracy_parameters.png": draw_accuracy(recipes, "parameters"),
         "accuracy_time.png": draw_accuracy(recipes, time_that_compares(recipes)),
@@ -50,17 +50,17 @@ def write_figures(folder: Path, recipes: Sequence[Recipe]) -> list[str]:
     }
     drawn = {name: figure for name, figure in figures.items() if figure}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
         for name, figure in drawn.items():
             write_atomically(folder / name, partial(figure.savefig, format="png"))
     return list(drawn)
 
 
 def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
-    """Test accuracy against what it costs, a panel for each dataset.
+    """Test accuracy against cost, with one panel for each dataset.
 
     Args:
-        recipes: What to draw.
+        recipes: The recipes to draw.
         cost: "parameters", "train_seconds" or "train_cpu_seconds".
     """
     unit, label = {
@@ -71,7 +71,7 @@ def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
     panels = _panels(recipes)
 
     def cost_of(recipe: Recipe) -> float:
-        return max(recipe.mean(cost) / unit, 1e-3)  # the axis has no zero
+        return max(recipe.mean(cost) / unit, 1e-3)  # a logarithmic axis has no zero
 
     figure, rows = _new_figure(panels.values(), 3.6)
     for axes, (dataset, shown) in zip(rows, panels.items(), strict=True):
@@ -88,7 +88,7 @@ def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
                 **{"linestyle": "", "elinewidth": 1.2, "label": _wrap(recipe)},
             )
         _add_legend(axes, [recipe.mean("test_accuracy") for recipe in shown])
-        if len(shown) == 1:  # of itself the axis would go beyond 100 %
+        if len(shown) == 1:  # the default limits would exceed 100 %
             accuracy = 100 * shown[0].mean("test_accuracy")
             axes.set_ylim(accuracy - 1, min(accuracy + 1, 100))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -100,17 +100,17 @@ def draw_accuracy(recipes: Sequence[Recipe], cost: str) -> Figure:
 
 
 def time_that_compares(recipes: Sequence[Recipe]) -> str:
-    """Processor time where nothing ran on a GPU: other work on the machine does not lengthen it."""
+    """Processor time if nothing ran on a GPU: other load on the machine does not increase it."""
     results = [run.results for recipe in recipes for run in recipe.runs]
     on_processors = all(r["device"].startswith("cpu") and "train_cpu_seconds" in r for r in results)
     return "train_cpu_seconds" if on_processors else "train_seconds"
 
 
 def draw_learning_curves(recipes: Sequence[Recipe]) -> Figure | None:
-    """Validation accuracy of each epoch: the mean over the seeds and a standard deviation.
+    """Validation accuracy of each epoch: mean and standard deviation over the seeds.
 
     Returns:
-        The figure; None where no run has a `metrics.csv`.
+        The figure; None if no run has a `metrics.csv`.
     """
     panels = _panels([recipe for recipe in recipes if _epochs(recipe)])
     if not panels:
@@ -147,7 +147,7 @@ def draw_learning_curves(recipes: Sequence[Recipe]) -> Figure | None:
 
 
 def _new_figure(panels: Collection[Sequence[Recipe]], height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with its panels in a column, each `height` inches high or as its legend needs."""
+    """A figure with a column of panels, each at least `height` inches high, more for its legend."""
     lines = [sum(_wrap(recipe).count("\n") + 1 for recipe in shown) for shown in panels]
     heights = [max(height, LINE * number + 1) for number in lines]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=200, layout="constrained", facecolor="white")
@@ -175,7 +175,7 @@ def _add_legend(axes: Axes, heights: Sequence[float]) -> None:
 
 
 def _wide_enough(costs: Sequence[float]) -> tuple[float, float]:
-    """Limits of a logarithmic axis, with a margin, and never a single point."""
+    """Limits of a logarithmic axis with a margin, also for a single value."""
     low, high = (math.log10(end(costs)) for end in (min, max))
     margin = max(0.1 * (high - low), (0.7 - (high - low)) / 2)
     return 10 ** (low - margin), 10 ** (high + margin)
@@ -195,7 +195,7 @@ def _ticks(axes: Axes) -> list[float]:
 
 
 def _wrap(recipe: Recipe) -> str:
-    """The recipe's name in lines of 28 characters, eight at most."""
+    """The recipe's name, wrapped to at most eight lines of 28 characters."""
     lines = textwrap.wrap(printable(recipe.name), 28, max_lines=8, placeholder=" ...")
     return "\n".join(lines) or "..."
 
@@ -208,12 +208,12 @@ def _panels(recipes: Iterable[Recipe]) -> dict[str, list[Recipe]]:
 
 
 def _family(recipe: Recipe) -> str:
-    """The name of the net without its variant: vgg of vgg16, densenet of DenseNet."""
+    """The name of the network without its variant: vgg16 -> vgg, DenseNet -> densenet."""
     return re.match(r"[^\W\d_]*", recipe.net)[0].lower()
 
 
 def _looks(shown: Sequence[Recipe], recipes: Iterable[Recipe]) -> list[Look]:
-    """How the recipes of a panel look; a family has the same color in all panels."""
+    """Plot styles of the recipes of a panel; a family has the same color in all panels."""
     families = sorted({_family(recipe) for recipe in recipes})
     looks, seen = [], Counter()
     for family in map(_family, shown):

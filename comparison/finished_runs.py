@@ -15,8 +15,8 @@ from lit_modules.hyperparameters import is_plain
 from terminal.errors import UserError
 from training.recipe import recipe
 
-SWEEP = "sweep.db"  # beside the trials of a sweep
-LARGEST = 10_000_000  # bytes of a file that is read
+SWEEP = "sweep.db"  # in the folder of a sweep
+LARGEST = 10_000_000  # bytes; larger files are not read
 
 
 def _is_text(value: Any) -> bool:
@@ -28,7 +28,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_measure(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < 1e15  # neither is what is no number
+    return type(value) in (int, float) and 0 <= value < 1e15  # false for NaN
 
 
 def _is_fraction(value: Any) -> bool:
@@ -55,11 +55,10 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: Where it is.
-        results: What `results.json` says.
-        recipe: What of `config.yaml` makes a difference to the result; None where there is no such
-            file.
-        val_accuracies: Of each epoch, counted from 1; empty where there is no `metrics.csv`.
+        folder: Folder of the run.
+        results: Content of `results.json`.
+        recipe: Settings in `config.yaml` that affect the result; None without that file.
+        val_accuracies: Accuracy by epoch, counted from 1; empty without a `metrics.csv`.
     """
 
     folder: Path
@@ -71,13 +70,13 @@ class Run:
 def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
     """Reads all runs at or below the given folders, in the order of their numbers.
 
-    Trials of a sweep are passed over: they were never tested.
+    Trials of a sweep are skipped: they were never tested.
 
     Returns:
         The finished runs, and the reason for each folder that is left out.
 
     Raises:
-        UserError: If one of the given folders is not there.
+        UserError: If a given folder does not exist.
     """
     found: dict[Path, Path] = {}
     for folder in folders:
@@ -118,8 +117,8 @@ def _read_results(path: Path) -> dict[str, Any]:
         results = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
         raise UnusableRun(f"damaged: results.json is not JSON, line {error.lineno}") from error
-    except (ValueError, RecursionError) as error:  # a number without an end, brackets within others
-        raise UnusableRun("damaged: results.json is not one that a run has written") from error
+    except (ValueError, RecursionError) as error:  # an endless number, deeply nested brackets
+        raise UnusableRun("damaged: results.json was not written by a run") from error
     fields = results if isinstance(results, dict) else {}
     if missing := [key for key in (*FIELDS, *OPTIONAL) if key not in fields]:
         raise UnusableRun(f"damaged: results.json lacks {', '.join(missing)}")
@@ -138,7 +137,7 @@ def _read_recipe(path: Path) -> dict[str, Any] | None:
         return None
     try:
         config = yaml.safe_load(_read_text(path))
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # a 45th of a month, and so on
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # such as a date with day 45
         raise UnusableRun("damaged: config.yaml is not YAML") from error
     if not isinstance(config, dict):
         raise UnusableRun("damaged: config.yaml is empty or cut off")
@@ -155,11 +154,11 @@ def _read_metrics(path: Path) -> dict[int, float]:
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise ValueError("not as many cells as columns")
+                raise ValueError("the number of cells is not the number of columns")
             if row["val/acc"]:
                 epoch, accuracy = float(row["epoch"]), float(row["val/acc"])
                 if not (0 <= epoch < 1e9 and _is_fraction(accuracy)):
-                    raise ValueError("no epoch and no accuracy are like that")
+                    raise ValueError("the epoch or the accuracy is out of range")
                 accuracies[int(epoch) + 1] = accuracy
     except KeyError as error:
         raise UnusableRun(f"damaged: metrics.csv has no {error.args[0]}") from error
@@ -171,11 +170,11 @@ def _read_metrics(path: Path) -> dict[int, float]:
 def _read_text(path: Path) -> str:
     """The text of a regular file: reading a pipe or a device might never end."""
     if not path.is_file() or path.stat().st_size > LARGEST:
-        raise UnusableRun(f"damaged: {path.name} is no file of a run")
+        raise UnusableRun(f"damaged: {path.name} is too large or not a file")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UnusableRun(f"cannot be read: {path.name} is no text") from error
+        raise UnusableRun(f"cannot be read: {path.name} is not text") from error
 
 
 def _by_number(folder: Path) -> list[tuple[int, str]]:

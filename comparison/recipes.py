@@ -1,4 +1,4 @@
-"""Groups runs into recipes: runs of one recipe differ in the seed alone."""
+"""Groups runs into recipes: runs of one recipe differ only in the seed."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -9,16 +9,16 @@ from typing import Any
 
 from comparison.finished_runs import Run
 
-# What tells recipes apart where there is no config.yaml.
+# Fields that distinguish recipes without a config.yaml.
 FIELDS = ("config", "net", "dataset", "image_size", "epochs", "precision")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Runs that differ in the seed alone.
+    """Runs that differ only in the seed.
 
     Attributes:
-        name: That of the config, and the settings that set it apart from others of that name.
+        name: Name of the config, with the settings that distinguish recipes of the same name.
         runs: One for each seed.
     """
 
@@ -26,7 +26,7 @@ class Recipe:
     runs: tuple[Run, ...]
 
     def mean(self, field: str) -> float | None:
-        """Mean of a field of the results; None where no run has it."""
+        """Mean of a field of the results; None if no run has it."""
         values = self._values(field)
         return statistics.fmean(values) if values else None
 
@@ -36,7 +36,7 @@ class Recipe:
         return statistics.stdev(values) if len(values) > 1 else None
 
     def told(self, field: str) -> str:
-        """The values of a field that is text, each once."""
+        """The distinct values of a text field."""
         return "; ".join(dict.fromkeys(str(run.results[field] or "") for run in self.runs))
 
     @property
@@ -53,11 +53,11 @@ class Recipe:
 
 
 def group(runs: Iterable[Run]) -> tuple[list[Recipe], dict[Path, str]]:
-    """Groups the runs whose configs differ in the seed alone.
+    """Groups the runs whose configs differ only in the seed.
 
     Returns:
-        The recipes by dataset and falling test accuracy, and the reason for each run that is left
-        out: a later one has its recipe and its seed.
+        The recipes, sorted by dataset and descending test accuracy, and the reason for each run
+        that is left out: a later run has the same recipe and seed.
     """
     seeds: dict[frozenset, dict[int, Run]] = defaultdict(dict)
     left_out: dict[Path, str] = {}
@@ -73,7 +73,7 @@ def group(runs: Iterable[Run]) -> tuple[list[Recipe], dict[Path, str]]:
 
 
 def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
-    """A name for each group of runs: the config's, and what tells it from others of that name."""
+    """Names of the groups: the config's, with the settings that distinguish equal names."""
     titles = []
     for runs in groups:
         name = Counter(run.results["config"] for run in runs).most_common(1)[0][0]
@@ -91,15 +91,15 @@ def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """The settings of a run that make a difference, by their dotted names."""
+    """The settings of a run that affect the result, by dotted name."""
     return {field: run.results[field] for field in FIELDS} if run.recipe is None else run.recipe
 
 
 def _differences(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[str]:
-    """The settings, in words, in which one of several recipes differs from another of them."""
+    """The settings, as text, in which one recipe differs from any of the others."""
     keys = dict.fromkeys(key for settings in others for key in settings)
     differing = [key for key in keys if len({repr(s.get(key)) for s in others}) > 1]
-    # The arguments that come with another class need no mention, unless they have to tell apart.
+    # The arguments of a different class are left out, unless they distinguish recipes.
     classes = [key.removesuffix("class_path") for key in differing if key.endswith("class_path")]
     brief = [
         key

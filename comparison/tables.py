@@ -1,4 +1,4 @@
-"""A comparison as tables: for a terminal, for a page, for a program."""
+"""Tables of a comparison: for the terminal, in Markdown and as CSV."""
 
 import csv
 import re
@@ -42,7 +42,7 @@ def terminal_table(recipes: Iterable[Recipe]) -> Table:
 
 
 def write_tables(folder: Path, recipes: Sequence[Recipe]) -> list[str]:
-    """Writes the tables for people and for programs, and returns the names of the files."""
+    """Writes the tables in Markdown and as CSV, and returns the names of the files."""
     write_atomically(folder / "results.md", lambda path: write_markdown(path, recipes))
     write_atomically(folder / "results.csv", lambda path: write_csv(path, recipes))
     return ["results.md", "results.csv"]

@@ -5,12 +5,12 @@ and Geoffrey Hinton, 2012. https://papers.nips.cc/paper/4824
 
 Departures from the paper:
 
-- One tower instead of two, which were the halves of a net too large for one GPU of 2012. Hence no
-  grouped convolutions.
+- One tower instead of two, which split a network too large for one GPU of 2012. Hence no grouped
+  convolutions.
 - No local response normalisation: VGG's authors found that it does not help.
-- An adaptive average pool before the classifier. At 224 x 224 it changes nothing; it admits other
+- An adaptive average pool before the classifier. At 224 x 224 it changes nothing; it allows other
   sizes.
-- Kaiming-normal initialization; with the paper's own, a standard deviation of 0.01 and biases of 1,
+- Kaiming-normal initialization; with the paper's, a standard deviation of 0.01 and biases of 1,
   training starts very slowly.
 """
 

@@ -5,9 +5,9 @@ Weinberger, 2016. https://arxiv.org/abs/1608.06993
 
 Departures from the paper:
 
-- The plain network, the default, has four blocks of six layers behind the paper's ImageNet stem and
-  halves the channels in its transitions; the paper's plain one has three blocks for 32 x 32.
-- No dropout in the layers: the paper's is for training without augmentation.
+- The plain network, the default, has four blocks of six layers after the paper's ImageNet stem and
+  halves the channels in its transitions; the paper's plain network has three blocks for 32 x 32.
+- No dropout in the layers: the paper uses it for training without augmentation.
 - Kaiming-normal initialization of the convolutions, fan-out.
 
 The parameters of the named variants have torchvision's names.
@@ -117,7 +117,7 @@ class DenseNet(nn.Module):
         self.apply(init_weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.features(images)  # (N, C, H/32, W/32) behind four blocks
+        x = self.features(images)  # (N, C, H/32, W/32) after four blocks
         x = self.avgpool(self.relu(x)).flatten(1)  # (N, C)
         return self.classifier(x)  # (N, num_classes)
 

@@ -7,11 +7,11 @@ https://arxiv.org/abs/1409.4842
 Departures from the paper:
 
 - No local response normalisation after the first pools: VGG's authors found that it does not help.
-- The dropout of 0.7 in the auxiliary heads is 0.5, and stands before both of their linear layers.
+- The dropout of 0.7 in the auxiliary heads is 0.5, and comes before both of their linear layers.
 - An adaptive average pool to 4 x 4 in the auxiliary heads. At 224 x 224 it changes nothing; it
-  admits other sizes.
-- Batch normalisation, which came a year later, is a knob. Off, as in the paper, by default.
-- Kaiming-normal initialization, fan-in; the paper does not state its own.
+  allows other sizes.
+- Batch normalisation, which came a year later, is an option, off by default as in the paper.
+- Kaiming-normal initialization, fan-in; the paper does not state its initialization.
 """
 
 from functools import partial
@@ -49,13 +49,13 @@ def conv(
 
 
 class Inception(nn.Module):
-    """Four branches side by side, joined channel by channel.
+    """Four parallel branches, concatenated along the channels.
 
     Args:
         in_channels: Channels of the input.
         c1: Width of the 1 x 1 branch.
-        c3: Widths of the 3 x 3 branch: its 1 x 1 reduction, and itself.
-        c5: Widths of the 5 x 5 branch: its 1 x 1 reduction, and itself.
+        c3: Widths of the 3 x 3 branch: 1 x 1 reduction, 3 x 3 convolution.
+        c5: Widths of the 5 x 5 branch: 1 x 1 reduction, 5 x 5 convolution.
         pool: Width of the projection of the pool branch.
         batch_norm: Whether batch normalisation follows each convolution.
 
@@ -93,7 +93,7 @@ class Inception(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """A small classifier on an intermediate map, which adds gradient to the lower layers.
+    """A small classifier on an intermediate map; adds gradient to the lower layers.
 
     Shapes:
         (N, in_channels, H, W) -> logits (N, num_classes)
@@ -113,7 +113,7 @@ class AuxiliaryHead(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if min(x.shape[-2:]) >= 5:  # smaller maps, of small images, have nothing to pool
+        if min(x.shape[-2:]) >= 5:  # maps of small images are too small to pool
             x = self.pool(x)  # (N, in_channels, 4, 4) at 224 x 224
         x = self.adapt(self.reduce(x))  # (N, 128, 4, 4)
         return self.classifier(x.flatten(1))  # (N, num_classes)
@@ -123,7 +123,7 @@ class GoogLeNet(nn.Module):
     """GoogLeNet: nine inception blocks and, in training, two auxiliary heads.
 
     Args:
-        aux_logits: Whether it has the auxiliary heads.
+        aux_logits: Whether the network has auxiliary heads.
         batch_norm: Whether batch normalisation follows each convolution.
         dropout: Probability that a value before the linear layer is dropped.
         in_channels: Channels of the images.
@@ -175,10 +175,10 @@ class GoogLeNet(nn.Module):
         self.fc = nn.Linear(1024, num_classes)
         self.aux1 = AuxiliaryHead(512, num_classes, batch_norm) if aux_logits else None
         self.aux2 = AuxiliaryHead(528, num_classes, batch_norm) if aux_logits else None
-        # The 1 x 1 reductions have far more inputs than outputs: in the fan-out form, and without
-        # norms, the activations would grow from block to block.
+        # The 1 x 1 reductions have far more inputs than outputs: with fan-out initialization and
+        # without norms, the activations would grow from block to block.
         self.apply(partial(init_weights, mode="fan_in"))
-        nn.init.normal_(self.fc.weight, std=0.005)  # max pools leave a map three times too large
+        nn.init.normal_(self.fc.weight, std=0.005)  # max pools: features three times too large
 
     def forward(self, images: Tensor) -> Tensor | GoogLeNetOutput:
         x = self.stem(images)  # (N, 192, H/8, W/8)

@@ -1,4 +1,4 @@
-"""The initialization that the networks with ReLU share."""
+"""The shared initialization of the networks with ReLU."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ def init_weights(module: nn.Module, mode: Literal["fan_out", "fan_in"] = "fan_ou
 
     Args:
         module: Any layer.
-        mode: Whether a convolution keeps the size of the gradient or that of the activation.
+        mode: Whether a convolution keeps the scale of gradients (fan_out) or activations (fan_in).
     """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")

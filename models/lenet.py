@@ -3,14 +3,14 @@
 "Gradient-Based Learning Applied to Document Recognition", Yann LeCun, Léon Bottou, Yoshua Bengio
 and Patrick Haffner, Proceedings of the IEEE 86(11), 1998. https://doi.org/10.1109/5.726791
 
-Departures from the paper, each the practice of today:
+Departures from the paper, all common practice today:
 
 - Subsampling (S2, S4) is a plain average; the paper's has a trainable gain and bias and a sigmoid.
-- Every map of C3 sees all six maps of S2; the paper's Table I leaves some connections out to save
-  work and to break symmetry, which random initialisation does as well.
+- Every map of C3 uses all six maps of S2; the paper's Table I leaves some connections out to save
+  work and to break symmetry, which random initialisation does too.
 - The output is a linear layer trained with cross-entropy, not Euclidean radial basis functions.
 - The activation is a plain sigmoid (or tanh, or ReLU), not 1.7159 tanh(2x/3).
-- Weights start from Xavier's uniform distribution, biases from zero.
+- Xavier-uniform initialization of weights; zero biases.
 """
 
 from typing import Literal
@@ -24,8 +24,8 @@ class LeNet5(nn.Module):
     """LeNet-5: three convolutions and two linear layers, 61,706 parameters.
 
     Args:
-        activation: The nonlinearity after C1, C3, C5 and F6. The default, the sigmoid,
-            starts slowly, near chance for the first 80 steps or so; tanh and relu learn at once.
+        activation: The nonlinearity after C1, C3, C5 and F6. The default, sigmoid, stays
+            near chance for about the first 80 steps; tanh and relu learn at once.
         in_channels: Channels of the images.
         num_classes: Number of logits.
 

@@ -4,7 +4,7 @@
 
 Departures from the paper:
 
-- The paper's tables are for images of 32 x 32; this is the form for 224 x 224 that its authors
+- The paper's tables are for images of 32 x 32; this is the version for 224 x 224 that its authors
   published for ImageNet, with the strides of AlexNet.
 - Dropout once, before the last block.
 - Kaiming-normal initialization; the 1 x 1 convolutions of the last block start as the identity, so
@@ -19,7 +19,7 @@ from models.initialization import init_weights
 def nin_block(
     in_channels: int, channels: int, kernel_size: int, stride: int = 1, padding: int = 0
 ) -> nn.Sequential:
-    """A convolution and a small perceptron that slides over its maps: two 1 x 1 convolutions."""
+    """A convolution, then two 1 x 1 convolutions: a small perceptron at each position."""
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel_size, stride, padding),
         nn.ReLU(inplace=True),
@@ -56,7 +56,7 @@ class NiN(nn.Module):
         )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.apply(init_weights)
-        # Ten channels with a ReLU behind each layer: from a random start a class dies easily, and
+        # Ten channels with a ReLU after each layer: with random initialization, a class easily dies
         # for good. The last block starts as one convolution whose values are mostly positive.
         conv, _, perceptron1, _, perceptron2, _ = self.features[-1]
         nn.init.ones_(conv.bias)

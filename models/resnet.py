@@ -6,7 +6,7 @@ Sun, 2015. https://arxiv.org/abs/1512.03385
 Departures from the paper:
 
 - The stride of a bottleneck is on its 3 x 3 convolution, as in torchvision ("v1.5"), not on the
-  first 1 x 1: it throws less of the map away.
+  first 1 x 1: it discards less of the feature map.
 - Kaiming-normal initialization of the convolutions, fan-out, as in torchvision.
 
 The parameters have torchvision's names.
@@ -86,8 +86,8 @@ class ResNet(nn.Module):
     Args:
         layers: Blocks of each stage, a column of the paper's Table 1; ResNet-18 by default.
         bottleneck: Whether the blocks are bottlenecks.
-        include_top: Whether it classifies; if not, the result is the last feature map, for use as
-            a backbone.
+        include_top: Whether to classify; if not, the output is the last feature map, for use as a
+            backbone.
         in_channels: Channels of the images.
         num_classes: Number of logits.
 

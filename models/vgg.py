@@ -5,10 +5,10 @@ Zisserman, 2014. https://arxiv.org/abs/1409.1556
 
 Departures from the paper:
 
-- Batch normalisation, which came a year later, is a knob. Off, as in the paper, by default.
+- Batch normalisation, which came a year later, is an option, off by default as in the paper.
 - An adaptive average pool before the classifier, as in torchvision. At 224 x 224 it changes
-  nothing; it admits other sizes.
-- Kaiming-normal initialization; the paper starts its deep networks from a trained VGG-11.
+  nothing; it allows other sizes.
+- Kaiming-normal initialization; the paper initializes deep networks from a trained VGG-11.
 
 The parameters have torchvision's names.
 """

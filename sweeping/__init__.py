@@ -1,1 +1,1 @@
-"""A study of runs, which chooses values on the validation set."""
+"""Hyperparameter search: a study of runs, compared on the validation set."""

@@ -20,17 +20,17 @@ NOT_VARIED = ("config", "run_dir", "help", "print_config")
 
 
 def read_space(path: Path) -> dict[str, BaseDistribution]:
-    """Reads which keys are varied over which values.
+    """Reads the keys of a search space and their values.
 
     Args:
-        path: A YAML file of dotted keys with `{low: 1, high: 9}`, of integers or not, with `log:
+        path: A YAML file of dotted keys with `{low: 1, high: 9}`, integers or floats, with `log:
             true` or `step: 2`, or with `{choices: [a, b]}`.
 
     Raises:
-        UserError: If it cannot be read, or makes no sense.
+        UserError: If the file cannot be read or is invalid.
     """
     try:
-        space = get_loader("yaml")(path.read_text())  # which takes 1e-4 for a number, as in configs
+        space = get_loader("yaml")(path.read_text())  # reads 1e-4 as a number, as in configs
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"cannot read the space {path}: {error}.") from error
     if not isinstance(space, dict) or not space:
@@ -43,7 +43,7 @@ def _distribution(key: str, values: Any) -> BaseDistribution:
         raise UserError(f"the space names {key}, which is the same for all trials.")
     try:
         with warnings.catch_warnings():
-            # Optuna would go on with other values than these.
+            # Optuna would only warn, and use other values.
             warnings.simplefilter("error", UserWarning)
             match values:
                 case {"choices": list() as choices, **rest} if choices and not rest:

@@ -1,4 +1,4 @@
-"""Runs the trials of a sweep, each a run of its own, chosen and pruned by validation accuracy."""
+"""Runs the trials of a sweep, each a separate run, chosen and pruned by validation accuracy."""
 
 import gc
 import traceback
@@ -24,24 +24,24 @@ from training.cli import TrainingCLI
 
 OUTCOMES = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-INSTEAD_OF = "instead_of"  # user attribute: the number of the killed trial that goes on in this one
-FOLDER = "folder"  # user attribute: and its folder
-RECIPE = "recipe"  # user attribute of the study: what its trials have in common
-WIDTH = 9  # of a column, at least: four significant digits and an exponent
+INSTEAD_OF = "instead_of"  # user attribute: the number of the killed trial that this one resumes
+FOLDER = "folder"  # user attribute: the folder of the killed trial
+RECIPE = "recipe"  # user attribute of the study: the config and the space
+WIDTH = 9  # minimum of a column: four significant digits and an exponent
 
 
 class Sweep:
     """A study of trials that resumes from its folder.
 
     Args:
-        folder: Where `sweep.db` and the trials' folders are.
-        space: What is varied.
+        folder: Folder of `sweep.db` and of the trials.
+        space: The search space.
         arguments: The command line of every trial.
-        seed: Of the choice of trials.
+        seed: Seed of the choice of trials.
 
     Raises:
-        UserError: If a value of the space cannot be trained, if the folder has another sweep in
-            it or cannot be written, or if another process sweeps in it.
+        UserError: If a value of the space cannot be trained, or if the folder holds another sweep,
+            cannot be written or is in use by another process.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Sweep:
         if built[0].trainer.world_size > 1:
             raise UserError("the trials of a sweep train on one device: --trainer.devices 1.")
         if built[0].is_trial:
-            raise UserError("a sweep keeps what it trains: not with fast_dev_run, overfit_batches.")
+            raise UserError("a sweep saves its runs; fast_dev_run and overfit_batches do not.")
         if not built[0].trainer.limit_val_batches:
-            raise UserError("trials are compared on validation images: not without them.")
+            raise UserError("a sweep compares trials on validation images: limit_val_batches is 0.")
         recipe = {
             "config": built[0].config_text,
             "space": {key: distribution_to_json(values) for key, values in space.items()},
@@ -93,13 +93,13 @@ class Sweep:
         return [trial for trial in trials if trial.number not in self._continued()]
 
     def run_trial(self) -> FrozenTrial:
-        """Trains the next trial to its end, to its pruning or to its failure.
+        """Trains the next trial until it completes, is pruned or fails.
 
         Raises:
-            UserError, DatasetError, OSError: If no other trial would fare better, for example on a
-                full disk. The trial goes on at the next start.
+            UserError, DatasetError, OSError: If any other trial would fail too, for example on a
+                full disk. The trial is resumed at the next start.
         """
-        gc.collect()  # or the GPU's memory still holds the trial before, which is in cycles
+        gc.collect()  # frees GPU memory of the previous trial, which is in reference cycles
         trial = self.study.ask(self.space)
         try:
             value = self._train(trial)
@@ -107,13 +107,13 @@ class Sweep:
             return self.study.tell(trial, state=TrialState.PRUNED)
         except (DatasetError, OSError):
             raise
-        except Exception as error:  # it diverged, or these values do not go together
-            # torch reports a full disk as a RuntimeError on top of the file's own error.
+        except Exception as error:  # it diverged, or these values are incompatible
+            # torch reports a full disk as a RuntimeError that was raised from an OSError.
             causes = (error.__cause__, getattr(error.__cause__, "__context__", None))
             if any(isinstance(cause, OSError) for cause in causes):
                 raise
             if not isinstance(error, UserError | torch.OutOfMemoryError):
-                traceback.print_exc()  # a bug, if only with these values
+                traceback.print_exc()  # a bug, perhaps only with these values
             message = str(error) or type(error).__name__
             warn(f"trial {self.folder_of(trial).name} has failed: {message}")
             trial.set_user_attr("error", message)
@@ -132,12 +132,12 @@ class Sweep:
         return self.study.best_trial
 
     def head(self) -> str:
-        """The names above what `describe` returns."""
+        """The column headings of `describe`."""
         names = (f"{name:>{width}}" for name, width in self._columns().values())
         return "  ".join([f"{'trial':>5}", f"{'val acc':>7}", f"{'best':>7}", *names])
 
     def describe(self, trial: FrozenTrial) -> str:
-        """A line: folder, accuracy or what became of it, the best until now, and the values."""
+        """A row of the table: folder, accuracy or outcome, best accuracy so far, and the values."""
         is_complete = trial.state == TrialState.COMPLETE
         outcome = f"{trial.value:.2%}" if is_complete else OUTCOMES[trial.state]
         completed = self.study.get_trials(states=(TrialState.COMPLETE,))
@@ -152,7 +152,7 @@ class Sweep:
         return self.folder / str(trial.user_attrs.get(FOLDER, trial.number))
 
     def _train(self, trial: Trial) -> float:
-        """The best validation accuracy. The test set stays out of a sweep."""
+        """Trains a trial and returns the best validation accuracy; the test set is not used."""
         cli = TrainingCLI(
             [
                 *self.arguments,
@@ -183,22 +183,23 @@ class Sweep:
             raise UserError(f"{file} is damaged, or not a sweep's.") from error
         if study.user_attrs.get(RECIPE, recipe) != recipe:
             raise UserError(
-                f"the sweep in {self.folder} is of another config or another space. Give its own "
-                "command to go on with it, or name another --run_dir."
+                f"the sweep in {self.folder} has another config or space. Repeat its original "
+                "command to resume it, or name another --run_dir."
             )
         study.set_user_attr(RECIPE, recipe)
         return study
 
     def _go_on_with(self, killed: FrozenTrial) -> None:
-        """Queues a killed trial again, first, with its values and its folder."""
-        if killed.number not in self._continued():  # by a start that was killed in the next line
+        """Queues a killed trial again, as the first, with its values and its folder."""
+        # A start that was killed before `tell` may have queued it already.
+        if killed.number not in self._continued():
             folder = killed.user_attrs.get(FOLDER, killed.number)
             attributes = {FOLDER: folder, INSTEAD_OF: killed.number}
             self.study.enqueue_trial(killed.params, user_attrs=attributes)
         self.study.tell(killed.number, state=TrialState.FAIL)
 
     def _continued(self) -> set[int | None]:
-        """Numbers of the killed trials that another one stands for."""
+        """Numbers of the killed trials that another trial resumes."""
         return {trial.user_attrs.get(INSTEAD_OF) for trial in self.study.trials}
 
     def _columns(self) -> dict[str, tuple[str, int]]:
@@ -217,7 +218,7 @@ def _shown(value: object) -> str:
 
 
 class ReportAndPrune(Callback):
-    """Tells Optuna the validation accuracy of each epoch, and stops a trial that it gives up."""
+    """Reports the validation accuracy of each epoch to Optuna, and stops pruned trials."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial

@@ -1,1 +1,1 @@
-"""What a person types and reads: arguments, errors of one line, tables, files."""
+"""Terminal input and output: arguments, one-line errors, tables, files."""

@@ -1,4 +1,4 @@
-"""Checks of a command line that the parser does not make, or reports less clearly."""
+"""Command-line checks that the parser does not make, or reports less clearly."""
 
 import os
 import re
@@ -16,33 +16,33 @@ OF_THE_SHELL = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # --config <(...)
 
 
 def check_files(args: Sequence[str]) -> None:
-    """Checks that the config files of a command line can be read and have no duplicate keys.
+    """Checks that the config files of a command line are readable and have no duplicate keys.
 
-    Of what stands twice in a YAML file, the parser forgets the first without a word.
+    Of duplicate keys in a YAML file, the parser silently keeps only the last.
 
     Raises:
-        UserError: If one cannot, or does, with its name and the lines.
+        UserError: If a file is unreadable or has a duplicate key, with its name and the lines.
     """
     for path in _configs(args):
         if path.startswith(OF_THE_SHELL):
-            continue  # it can be read once
+            continue  # can be read only once
         if os.path.exists(path) and not os.path.isfile(path):
-            raise UserError(f"the config {path} is no file.")  # opening a pipe would block
+            raise UserError(f"the config {path} is not a file.")  # opening a pipe would block
         try:
             root = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
         except FileNotFoundError:
-            continue  # the parser says so
+            continue  # the parser reports it
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
             raise UserError(f"cannot read the config {path}: {_gist(error)}.") from error
         for key, lines in _twice(root):
-            raise UserError(f"the config {path} has {key} twice, in the lines {lines}.")
+            raise UserError(f"the config {path} has {key} twice, in lines {lines}.")
 
 
 def check_texts(value: Any, key: str = "") -> None:
-    """Checks that no string of a config contains a NUL, which no file name may have.
+    """Checks that no string of a config contains a NUL, which file names cannot contain.
 
     Raises:
-        UserError: If one has, with its key.
+        UserError: If a string does, with its key.
     """
     if isinstance(value, str) and "\0" in value:
         raise UserError(f"{key} has a NUL in it: {value!r}.")
@@ -52,7 +52,7 @@ def check_texts(value: Any, key: str = "") -> None:
 
 
 def suggestion(message: str, parser: ArgumentParser) -> str:
-    """Suggests the option that is most like an unknown one."""
+    """Suggests the option most similar to an unknown one."""
     found = re.search(r"unrecognized arguments: --([\w.]+)", message)
     names = list(parser.get_defaults().keys()) if found else []
     meant = get_close_matches(found[1], names, 1) if found else []

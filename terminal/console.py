@@ -1,4 +1,4 @@
-"""Prints names with values, and tables, to the terminal."""
+"""Prints name-value pairs and tables to the terminal."""
 
 import logging
 import warnings
@@ -17,14 +17,14 @@ def filter_known_warnings() -> None:
     """Hides tips, advertisements and warnings that a user cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # somebody asked for it
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # only on request
     for message in (
         ".*does not have many workers.*",  # the data are in memory
-        ".* ends after .*, and the training after .*",  # said before the start, in one line
-        ".*but have no logger configured.*",  # that was somebody's choice
+        ".* ends after .*, and the training after .*",  # reported in one line before the start
+        ".*but have no logger configured.*",  # the user's choice
         ".*smaller than the logging interval.*",  # scalars are logged once an epoch
         ".*in eval mode at the start of training.*",  # batch norms of frozen parts
-        ".*LightningCLI's args parameter is intended.*",  # sweep.py gives it for each trial
+        ".*LightningCLI's args parameter is intended.*",  # sweep.py passes it for each trial
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message)
@@ -38,7 +38,7 @@ def print_facts(facts: dict[str, str]) -> None:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows below a head, the first column to the left and the others to the right."""
+    """Prints rows below a header; the first column is left-aligned, the others right-aligned."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for index, name in enumerate(head):
         table.add_column(name, justify="right" if index else "left")

@@ -19,11 +19,10 @@ def usable_processors() -> int:
 def limit_threads(processes: int = 1) -> None:
     """Limits torch's threads to the available processors, unless the user has set a number.
 
-    By itself torch starts a thread for each core of the host, whatever part of it a container may
-    use.
+    By default torch starts one thread per core of the host, even if a container may use fewer.
 
     Args:
-        processes: Those that share the processors.
+        processes: Number of processes that share the processors.
     """
     if any(name in os.environ for name in SET_BY_THE_USER):
         return
@@ -45,7 +44,7 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The peak memory of the run: allocated on the GPU, or of the process on a CPU."""
+    """Peak memory of the run: allocated GPU memory, or the memory of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

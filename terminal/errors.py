@@ -13,13 +13,13 @@ DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The parts of a jsonargparse message.
 KEY = r'Parser key "([\w.]+)": ?'
 CALLABLE = r"^Type .*? expects a function or a callable class: "
-# What only says where in the tree the problem is, or that a value is not None either.
+# Lines that only locate the problem in the tree, or say that the value is not None.
 BRANCH = (
     r"Parser key|Does not validate|Subtypes:|Errors:|Expected a <class 'NoneType'>|Given value"
     r"|Expected a path|Problem with given class_path|Subclass types expect|a class path \(str\)"
     r"|a dict with"
 )
-# Types that the value is not of say less than what is wrong with the type that it names.
+# A type mismatch is less informative than an error within the class that the value names.
 TYPES = r"Expected a |Import path .* does not correspond|Not a valid subclass"
 PLAIN = (
     (r"Option '(.*?)' is not accepted", r"there is no option '\1'"),
@@ -33,24 +33,24 @@ PLAIN = (
 
 
 class UserError(Exception):
-    """A mistake that the user can correct. The message names it and the way out."""
+    """A mistake that the user can correct. The message says what is wrong and how to fix it."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Prints a `UserError`, or what the machine refuses, as a line on stderr, with status 2.
+    """Prints a `UserError` or a system error as one line on stderr, and exits with status 2.
 
-    Ctrl-C is one line too, with the status 130 that shells have for it.
+    Ctrl-C prints one line too, with status 130, as shells use for it.
     """
     try:
         yield
     except UserError as error:
         _print("error", str(error))
         sys.exit(2)
-    except BrokenPipeError:  # whoever reads what is printed has seen enough
+    except BrokenPipeError:  # the reader of stdout has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:  # of the machine, not of the code
+    except OSError as error:  # of the system, not a bug
         way_out = ". Free some space, and give the same command again"
         _print("error", f"{error}{way_out if error.errno in DISK_IS_FULL else ''}.")
         sys.exit(2)
@@ -71,13 +71,13 @@ def warn(message: str) -> None:
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether an error means that memory is full; for the CPU, torch has no class for it."""
+    """Whether an error means out of memory; torch has no exception class for it on the CPU."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate" in str(error)
 
 
 def _print(kind: str, message: str) -> None:
-    # What one process of a machine finds wrong, the others do too.
+    # All processes of a machine find the same error: only the first prints it.
     if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
         print(f"{kind}: {printable(' '.join(message.split()))}", file=sys.stderr)
 
@@ -89,7 +89,7 @@ def printable(text: str) -> str:
 
 @contextmanager
 def raising(*kinds: type[Exception], advice: str = "") -> Iterator[None]:
-    """Turns exceptions of the given kinds into a `UserError`, with advice on the way out."""
+    """Turns exceptions of the given kinds into a `UserError` that ends with `advice`."""
     try:
         yield
     except kinds as error:
@@ -99,7 +99,7 @@ def raising(*kinds: type[Exception], advice: str = "") -> Iterator[None]:
 def shorten(message: str) -> str:
     """Shortens a jsonargparse message, which is a tree of everything it tried.
 
-    The key that the problem is in and the innermost problem; other messages stay as they are.
+    Returns the key and the innermost problem; other messages are returned unchanged.
     """
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     if not any(re.match(BRANCH, line) for line in lines):

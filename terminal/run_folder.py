@@ -14,8 +14,8 @@ class RunFolder:
     """Paths of a run. Nothing is written before `take`.
 
     Args:
-        run_dir: The folder, to go on with the run that may be in it; None for a fresh one.
-        name: What a numbered folder is for: `runs/<name>/<number>`.
+        run_dir: The folder; a run in it is resumed. None for a new numbered folder.
+        name: Name in the path of a numbered folder, `runs/<name>/<number>`.
     """
 
     def __init__(self, run_dir: str | None, name: str) -> None:
@@ -79,8 +79,8 @@ class RunFolder:
             A lock, held until it is released or the process dies.
 
         Raises:
-            UserError: If the folder cannot be created, another process trains in it, or somebody
-                else's files would be written over.
+            UserError: If the folder cannot be created, another process trains in it, or files of
+                another program would be overwritten.
         """
         try:
             if self._path is None:
@@ -111,14 +111,14 @@ class RunFolder:
             raise _cannot_write(error) from error
 
     def _check_whose_it_is(self) -> None:
-        """A folder that a run has taken has its lock, or came without it and has checkpoints."""
+        """A run's folder has a lock or, if copied without it, checkpoints."""
         if self._lock.exists() or self.last.exists() or self.best.exists():
             return
         for path in (self.config, self.metrics, self.results):
             if os.path.lexists(path):
                 raise UserError(
-                    f"{path} is not of a run of this project, and would be written over. Name "
-                    "another --run_dir."
+                    f"{path} does not belong to a run of this project and would be overwritten. "
+                    "Name another --run_dir."
                 )
 
     def _next_number(self) -> Path:
@@ -134,4 +134,4 @@ class RunFolder:
 
 
 def _cannot_write(error: OSError) -> UserError:
-    return UserError(f"cannot write the run folder: {error}. Name another by --run_dir.")
+    return UserError(f"cannot write the run folder: {error}. Name another --run_dir.")

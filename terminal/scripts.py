@@ -23,10 +23,10 @@ class OneLineParser(ArgumentParser):
         raise UserError(f"{message}. See python {self.prog} --help.")
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
-        """The options, of which no two name the same file: one would be written over.
+        """Parses the options and checks that no two name the same file.
 
         Raises:
-            UserError: If two do, or they make no sense.
+            UserError: If two do, or an option is invalid.
         """
         options = super().parse_args(*args, **kwargs)
         files = [(name, path) for name, path in vars(options).items() if isinstance(path, Path)]
@@ -48,14 +48,14 @@ class ScriptParser(OneLineParser):
         self.add_argument(
             "--trust_classes",
             action="store_true",
-            help="also if the checkpoint names classes of others: that is running their code",
+            help="load untrusted classes that the checkpoint names: this runs their code",
         )
 
 
 def output_file(*endings: str) -> Callable[[str], Path]:
-    """Type of an option that names a file to write, whose name ends in one of `endings`.
+    """Type of an option that names an output file, which must end in one of `endings`.
 
-    So no file of another kind is written over.
+    So no file of another type is overwritten.
     """
 
     def check(text: str) -> Path:
@@ -63,7 +63,7 @@ def output_file(*endings: str) -> Callable[[str], Path]:
         if path.suffix.lower() not in endings:
             raise ArgumentTypeError(f"{text} does not end in {', '.join(endings)}")
         if path.exists() and not path.is_file():
-            raise ArgumentTypeError(f"{text} is no file that can be written")
+            raise ArgumentTypeError(f"{text} is not a regular file")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise ArgumentTypeError(f"cannot write {text}")
         return Path(text)
@@ -72,8 +72,8 @@ def output_file(*endings: str) -> Callable[[str], Path]:
 
 
 def output_folder(text: str) -> Path:
-    """Type of an option that names a folder to write to."""
+    """Type of an option that names an output folder."""
     path = Path(text)
     if path.exists() and not path.is_dir():
-        raise ArgumentTypeError(f"{path} is no folder")
+        raise ArgumentTypeError(f"{path} is not a folder")
     return path

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Fixtures and helpers that several tests share."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ class Finished(NamedTuple):
 
 
 def assert_one_line(ended: Finished, named: Sequence[str]) -> None:
-    """What every wrong use ends with: status 2 and a line on stderr that names the thing."""
+    """Checks how every wrong use ends: status 2 and one line on stderr that names the cause."""
     assert ended.status == 2
     assert len(ended.err.splitlines()) == 1
     for word in named:
@@ -71,11 +71,11 @@ def quickstart(train) -> Callable[..., Finished]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Callable[..., Path]:
-    """Gives the folder of a finished run of the quick start with the given arguments.
+    """Returns the folder of a finished run of the quick start with the given arguments.
 
-    It is trained once for all tests, also those of pytest's other processes: not to be written to.
-    What was printed is in `out.txt` in the folder where it was started, `parents[2]`, and its
-    seconds with the start are in `seconds.txt`.
+    It is trained once for the tests of all processes of pytest: do not write to it. Its working
+    folder, `parents[2]`, holds the output in `out.txt` and the seconds, with the start, in
+    `seconds.txt`.
     """
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -97,7 +97,7 @@ def trained(tmp_path_factory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def digits_run(trained) -> Path:
-    """The folder of a finished quick start. Not to be written to."""
+    """The folder of a finished quick start. Do not write to it."""
     return trained("--config", QUICKSTART)
 
 

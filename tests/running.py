@@ -1,4 +1,4 @@
-"""Runs the scripts in processes of their own, as a user does."""
+"""Runs the scripts in separate processes, as a user does."""
 
 import contextlib
 import multiprocessing
@@ -31,13 +31,13 @@ class Ended(NamedTuple):
 def start_quickly(
     *args: object, cwd: Path, env: dict[str, str] | None = None, output: str = ""
 ) -> multiprocessing.Process:
-    """Starts `python train.py ARGS` in a fresh process that has its imports done already.
+    """Starts `python train.py ARGS` in a new process whose imports are already done.
 
     Args:
         args: The arguments.
-        cwd: The folder it runs in, and leaves its output in: out.txt and err.txt.
+        cwd: The working folder, also of the output files out.txt and err.txt.
         env: Further environment variables.
-        output: What the names of these files start with.
+        output: Prefix of the names of these files.
     """
     process = _forkserver.Process(target=_train, args=(list(map(str, args)), cwd, env, output))
     process.start()
@@ -50,7 +50,7 @@ def train_quickly(
     env: dict[str, str] | None = None,
     kill_after: float | None = None,
 ) -> Ended:
-    """Runs what `start_quickly` starts to its end, or kills it after so many seconds."""
+    """Runs `start_quickly` to the end, or kills the process after `kill_after` seconds."""
     return _end(start_quickly(*args, cwd=cwd, env=env), cwd, kill_after=kill_after)
 
 
@@ -61,17 +61,17 @@ def train_together(
     machines: int = 1,
     env: dict[str, str] | None = None,
 ) -> list[Ended]:
-    """Runs `train.py ARGS` in several processes, whose imports are done, as torchrun starts them.
+    """Runs `train.py ARGS` in several processes as torchrun does, with the imports already done.
 
     Args:
-        processes: How many, over all machines.
-        args: The arguments, a --run_dir among them.
-        cwd: The folder they run in, or a list of one for each.
-        machines: On how many machines they are told that they are.
+        processes: Number of processes over all machines.
+        args: The arguments, with a --run_dir.
+        cwd: The working folder, or a list of one for each process.
+        machines: Number of machines to simulate.
         env: Further environment variables.
 
     Returns:
-        How each has ended, in the order of their ranks.
+        How each process ended, by rank.
     """
     here = processes // machines
     folders = cwd if isinstance(cwd, list) else [cwd] * processes
@@ -116,7 +116,7 @@ def _train(args: list[str], cwd: Path, env: dict[str, str] | None, output: str) 
     import train
 
     os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore SIGINT
     os.chdir(cwd)
     os.environ.update(env or {})
     for name, descriptor in (("out.txt", 1), ("err.txt", 2)):
@@ -127,7 +127,7 @@ def _train(args: list[str], cwd: Path, env: dict[str, str] | None, output: str) 
 
 
 def wait_for(path: Path) -> None:
-    """Waits until there is a file."""
+    """Waits until a file exists."""
     deadline = time.monotonic() + TIMEOUT
     while not path.exists():
         if time.monotonic() > deadline:
@@ -136,7 +136,7 @@ def wait_for(path: Path) -> None:
 
 
 def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> Ended:
-    """A command in a process group of its own, which is gone afterwards whatever happens."""
+    """Runs a command in its own process group, which is always killed afterwards."""
     with subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
@@ -160,7 +160,7 @@ def train(*args: object, cwd: Path, env: dict[str, str] | None = None) -> Ended:
 
 
 def all_gone(pids: Path, within: float) -> bool:
-    """Whether the processes that have left their ids in `pids` are gone in so many seconds."""
+    """Whether all processes whose ids are file names in `pids` end within so many seconds."""
     deadline = time.monotonic() + within
     while any(_is_alive(int(path.name)) for path in pids.iterdir()):
         if time.monotonic() > deadline:
@@ -174,4 +174,4 @@ def _is_alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z"  # dead, and nobody has asked yet
+    return state != "Z"  # a zombie has ended

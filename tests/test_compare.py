@@ -374,7 +374,7 @@ UNUSABLE = {
     "cut metrics": (cut("metrics.csv", 122), "damaged: metrics.csv, line 4"),
     "binary metrics": (
         lambda f: (f / "metrics.csv").write_bytes(b"\xff\0"),
-        "metrics.csv is no text",
+        "metrics.csv is not text",
     ),
     "column missing": (lambda f: (f / "metrics.csv").write_text("a,b\n1,2\n"), "no val/acc"),
     "cut config": (lambda f: (f / "config.yaml").write_text("model: {"), "config.yaml"),
@@ -401,10 +401,10 @@ UNUSABLE = {
     "code": (write("config.yaml", "a: !!python/object/apply:os.getcwd []"), "is not YAML"),
     "no number of an epoch": (write("metrics.csv", "epoch,val/acc\ninf,0.5\n"), "line 2"),
     "no number for an accuracy": (write("metrics.csv", "epoch,val/acc\n1,nan\n"), "line 2"),
-    "too large a file": (write("metrics.csv", "1" * 10_000_001), "metrics.csv is no file of a run"),
-    "a pipe": (pipe("results.json"), "results.json is no file of a run"),
-    "a pipe for a config": (pipe("config.yaml"), "config.yaml is no file of a run"),
-    "a folder": (folder("metrics.csv"), "metrics.csv is no file of a run"),
+    "too large a file": (write("metrics.csv", "1" * 10_000_001), "metrics.csv is too large"),
+    "a pipe": (pipe("results.json"), "results.json is too large or not a file"),
+    "a pipe for a config": (pipe("config.yaml"), "config.yaml is too large or not a file"),
+    "a folder": (folder("metrics.csv"), "metrics.csv is too large or not a file"),
 }
 
 

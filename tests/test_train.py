@@ -326,7 +326,7 @@ def test_a_trainer_that_is_a_number_gets_one_line(train, tmp_path):
 
 def test_a_config_that_is_no_file_is_not_waited_for(train, tmp_path):
     os.mkfifo(tmp_path / "config.yaml")
-    assert_one_line(train("--config", "config.yaml"), ["config.yaml", "no file"])
+    assert_one_line(train("--config", "config.yaml"), ["config.yaml", "not a file"])
 
 
 def test_a_config_out_of_a_pipe(train, tmp_path):

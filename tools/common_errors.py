@@ -1,9 +1,9 @@
-"""Prints where networks err on their test set, and draws images that all of them get wrong.
+"""Prints the classes that networks confuse on the test set, and draws images that all get wrong.
 
     python -m tools.common_errors CHECKPOINT [CHECKPOINT ...] [--root DIR] [--out FILE]
 
-The checkpoints are of one dataset. The table, in Markdown, has a row for each pair of classes that
-is often confused, and a column for each network, in the order of the checkpoints.
+All checkpoints must be of one dataset. The table, in Markdown, has one row for each pair of classes
+that is often confused, and one column for each network, in the order of the checkpoints.
 """
 
 import argparse
@@ -23,15 +23,15 @@ SHOWN = 16  # images
 
 
 def count_confusions(predicted: Tensor, labels: Tensor, number: int) -> Tensor:
-    """Test images by their true and their predicted class (num_classes, num_classes)."""
+    """Counts of test images by true and predicted class (num_classes, num_classes)."""
     return torch.bincount(labels * number + predicted, minlength=number**2).view(number, number)
 
 
 def describe(names: list[str], predicted: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
-    """The pairs of classes that are confused most often, and the images that all get wrong.
+    """The pairs of classes that are confused most often, and how many images all get wrong.
 
     Args:
-        names: Of the networks.
+        names: Names of the networks.
         predicted: Classes (networks, N).
         labels: True classes (N,).
         classes: Names of the classes.
@@ -54,7 +54,7 @@ def wrong_by_all(probabilities: Tensor, data: InMemoryDataModule) -> Mistakes:
     """The images that all networks get wrong, the most confident first.
 
     Args:
-        probabilities: Of each network (networks, N, num_classes).
+        probabilities: Probabilities of each network (networks, N, num_classes).
         data: The test images.
     """
     images, labels = data.splits["test"]

@@ -2,8 +2,8 @@
 
     python -m tools.pictures --runs runs [--root data] [--chromium chromium]
 
-`runs` holds `lenet_fashion/1`, of which the tour's are made; those that compare are made of
-`results`. They go to `docs/images`.
+The pictures of the tour are made from `lenet_fashion/1` in `runs`, those of comparisons from
+`results`. All are written to `docs/images`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def photograph_dashboard(folder: Path, chromium: str) -> None:
     """Screenshots of TensorBoard in a browser."""
     server = subprocess.Popen(
         [sys.executable, "-m", "tensorboard.main", "--logdir", folder.name, "--port", "0"],
-        cwd=folder.parent,  # the page shows the path that it is given
+        cwd=folder.parent,  # the page shows the path as it is given
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -1,11 +1,10 @@
-"""Writes the tables of results, in the README and in docs/results.md, from what is in `results/`.
+"""Writes the tables of results in the README and in docs/results.md from the runs in `results/`.
 
     python -m tools.results_table            rewrites them
     python -m tools.results_table --check    exits with 1 if they are stale
 
-They stand between `<!-- results -->` and `<!-- /results -->`: what has been run, in short in the
-README, with all of its figures on the page. What is left is between `<!-- left -->` and
-`<!-- /left -->`.
+Finished recipes are between `<!-- results -->` and `<!-- /results -->`: in short in the README, in
+full in docs/results.md. Recipes left to run are between `<!-- left -->` and `<!-- /left -->`.
 """
 
 import importlib
@@ -32,13 +31,13 @@ LONG = (
 )
 EMPTY = "–"  # noqa: RUF001
 LEFT = ("recipe", "parameters", "MMAC", "epochs", "published, %")
-# Page, mark, columns, and whether the rows are of what has been run.
+# Page, mark, columns, and whether the rows are finished recipes.
 TABLES = (
     ("README.md", "results", SHORT, True),
     ("docs/results.md", "results", LONG, True),
     ("docs/results.md", "left", LEFT, False),
 )
-# The highest figures that we know of with the same network.
+# The highest published figures that we know of for the same network.
 PUBLISHED = {  # on Fashion-MNIST; LeNet-5 also on MNIST
     **{"lenet_fashion": "90.2", "lenet_fashion_sigmoid": "80.2 (10 epochs)", "alexnet": "92.2"},
     **{"vgg11": "93.5 (VGG-16)", "vgg16": "93.5", "nin": "83.6 (10 epochs)", "googlenet": "93.7"},
@@ -53,7 +52,7 @@ NAMES = {
 
 
 def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
-    """The cells of a recipe, by their columns; of one that was not run, those that are known."""
+    """The cells of a recipe by column; only the known ones if it has not been run."""
     config = yaml.safe_load((ROOT / command[1]).read_text())
     path = Path(command[1]).relative_to("configs").with_suffix("")
     cells = {
@@ -85,7 +84,7 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
 
 @cache
 def parameters_and_macs(config: str) -> tuple[int, int]:
-    """What the network of a config costs, without a run."""
+    """Parameters and MACs of the network of a config, without a run."""
     parts = yaml.safe_load((ROOT / config).read_text())
     net = parts["model"]["init_args"]["net"]
     module, _, made_by = net["class_path"].rpartition(".")
@@ -96,11 +95,11 @@ def parameters_and_macs(config: str) -> tuple[int, int]:
 
 
 def recipe_in(folder: Path) -> Recipe:
-    """The one recipe of the runs in a folder."""
+    """The only recipe of the runs in a folder."""
     runs, left_out = read_runs([folder])
     recipes, repeated = group(runs)
     if left_out or repeated or len(recipes) != 1:
-        raise ValueError(f"{folder} is no row: {left_out}, {repeated}, {len(recipes)} recipes")
+        raise ValueError(f"{folder} is not one row: {left_out}, {repeated}, {len(recipes)} recipes")
     return recipes[0]
 
 
@@ -115,7 +114,7 @@ def cost(parameters: float, macs: float) -> dict[str, str]:
 
 
 def tables(columns: tuple[str, ...], were_run: bool, results: Path = ROOT / "results") -> str:
-    """Tables in Markdown, of what was run or of what was not: for each dataset, then on a GPU."""
+    """Markdown tables of finished or missing recipes: for each dataset, then those for a GPU."""
     texts = []
     for title in ("Fashion-MNIST", "MNIST", "Fashion-MNIST, 224 x 224", "MNIST, 224 x 224"):
         rows = [
@@ -142,7 +141,7 @@ def is_for_a_gpu(name: str) -> bool:
 
 
 def current(page: str) -> str:
-    """The text of a page with the tables of today."""
+    """The text of a page with up-to-date tables."""
     text = (ROOT / page).read_text()
     for place, mark, columns, were_run in TABLES:
         if place == page:

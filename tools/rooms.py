@@ -1,9 +1,9 @@
 """Prints the rooms of the project with their lines and imports, and checks their order.
 
-    python -m tools.rooms            the floors from the ground, each room's lines and imports
-    python -m tools.rooms --check    exits with 1 if an import goes upwards or in a circle
+    python -m tools.rooms            the rooms by floor, with their lines and imports
+    python -m tools.rooms --check    exits with 1 if an import goes upwards or is circular
 
-A room is a folder, or a script. It imports from lower floors and from itself.
+A room is a folder or a script; a floor is a layer. A room imports from lower floors and itself.
 """
 
 import ast
@@ -27,7 +27,7 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in room
 
 
 def files(root: Path = ROOT) -> dict[str, Path]:
-    """The files of all rooms by the names that they are imported by."""
+    """The files of all rooms by import name."""
     paths = [root / f"{room}.py" for room in FLOOR_OF if (root / f"{room}.py").exists()]
     for room in FLOOR_OF:
         paths += sorted((root / room).glob("*.py"))
@@ -36,7 +36,7 @@ def files(root: Path = ROOT) -> dict[str, Path]:
 
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The files that a file imports, wherever in it, and for types as well."""
+    """The files that a file imports, also within functions and for types only."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -46,7 +46,7 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 
 def problems(root: Path = ROOT) -> list[str]:
-    """Imports that go upwards or across, and a circle of files if there is one."""
+    """Imports that do not go to a lower floor, and an import cycle if there is one."""
     known = files(root)
     graph = {name: set(imports(path, known)) for name, path in known.items()}
     found = []
@@ -55,11 +55,11 @@ def problems(root: Path = ROOT) -> list[str]:
         for other in sorted(needed):
             other_room = other.partition(".")[0]
             if room != other_room and FLOOR_OF[other_room] >= FLOOR_OF[room]:
-                found.append(f"{name} imports {other}, which is no lower")
+                found.append(f"{name} imports {other}, which is not lower")
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
-        found.append(f"a circle: {' < '.join(error.args[1])}")
+        found.append(f"an import cycle: {' < '.join(error.args[1])}")
     return found
 
 

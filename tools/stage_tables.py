@@ -1,9 +1,9 @@
 """Writes the tables of stages in docs/models/ from the code of the networks.
 
     python -m tools.stage_tables            rewrites the pages
-    python -m tools.stage_tables --check    names the pages that are stale, exits with 1 if any is
+    python -m tools.stage_tables --check    names stale pages, and exits with 1 if there are any
 
-A table stands between `<!-- stages: models.vgg.vgg16 -->` and `<!-- /stages -->`.
+A table is between `<!-- stages: models.vgg.vgg16 -->` and `<!-- /stages -->`.
 """
 
 import importlib
@@ -17,13 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 PAGES = Path(__file__).parent.parent / "docs" / "models"
 TABLE = re.compile(r"(<!-- stages: ([\w.]+) -->\n).*?(<!-- /stages -->)", re.DOTALL)
-IMAGE_SIZES = {"models.lenet.LeNet5": 28}  # 224 else
-# What belongs to the layer before it: its row has their parameters.
+IMAGE_SIZES = {"models.lenet.LeNet5": 28}  # otherwise 224
+# Layers that are counted in the row of the layer before them.
 FOLDED = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Dropout, nn.BatchNorm2d)
 
 
 def describe(module: nn.Module) -> str:
-    """A stage in the words of the field."""
+    """A short description of a stage."""
     match module:
         case nn.Conv2d():
             kernel, stride, padding = (
@@ -47,7 +47,7 @@ def describe(module: nn.Module) -> str:
 
 
 def stages(net: nn.Module) -> dict[str, nn.Module]:
-    """The children of a network, a `Sequential` of unlike parts opened into those."""
+    """The children of a network; a `Sequential` of different parts is replaced by its parts."""
     found: dict[str, nn.Module] = {}
     for name, child in net.named_children():
         if isinstance(child, nn.Sequential) and name in ("features", "stem", "classifier"):
@@ -85,7 +85,7 @@ def table(path: str) -> str:
                 lambda stage, _, output, name=stage_name: record(name, stage, output)
             )
         net(image)
-    for stage_name, stage in stages(net).items():  # what eval mode passes by
+    for stage_name, stage in stages(net).items():  # parts that eval mode does not run
         left = [p for p in stage.parameters() if id(p) not in counted]
         if left:
             rows.append(
@@ -101,7 +101,7 @@ def table(path: str) -> str:
 
 
 def stale_pages(folder: Path = PAGES, rewrite: bool = False) -> list[Path]:
-    """The pages whose tables differ from the code, after bringing them up to date if asked to."""
+    """The pages whose tables differ from the code; `rewrite` updates them."""
     stale = []
     for page in sorted(folder.glob("*.md")):
         text = page.read_text()

@@ -1,10 +1,10 @@
-"""Trains what the results table is made of, as much as fits into some time.
+"""Trains the recipes of the results table, as many as fit into a time limit.
 
     python -m tools.train_results [--minutes 25] [--seeds 3] [--only lenet nin] [--KEY VALUE ...]
 
-One seed of everything comes before the second of anything. What is finished is skipped, what was
-stopped goes on; so the command can be given again and again until there is nothing left to do.
-Further options are `train.py`'s, for all runs. The table: `python compare.py results`.
+The first seed of every recipe comes before the second seed of any. Finished runs are skipped and
+stopped runs resumed, so repeat the command until nothing is left to do. Further options are
+`train.py`'s, for all runs. The table: `python compare.py results`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 FAMILIES = ("resnet18", "densenet", "googlenet", "nin", "alexnet", "vgg11")
 FOR_A_PROCESSOR = (*FAMILIES, "resnet50", "densenet121")
 FOR_A_GPU = (*FOR_A_PROCESSOR, "resnet34", "resnet101", "vgg16")
-# Digits are not mirrored, as clothes are.
+# Digits are not flipped, unlike clothes.
 ON_MNIST = (
     "--data=datamodules.MNIST",
     "--data.augment="
@@ -33,12 +33,12 @@ ON_MNIST = (
         ]
     ),
 )
-EPOCHS_ON_MNIST = ("--trainer.max_epochs", "8")  # digits need fewer; where nobody has a GPU
+EPOCHS_ON_MNIST = ("--trainer.max_epochs", "8")  # digits need fewer; only without a GPU
 SIGMOID = ("--model.net.activation", "sigmoid")
 
 
 def plan(seeds: int) -> Iterator[tuple[str, int, list[str]]]:
-    """Name, seed and command line of each run, in their order."""
+    """Name, seed and command line of each run, in the order of training."""
     recipes: dict[str, list[str]] = {}
     for config in ("lenet", "lenet_fashion"):
         recipes[config] = ["--config", f"configs/{config}.yaml"]

@@ -126,10 +126,10 @@ def test_classes_and_channels_follow_the_data_as_in_training(tmp_path):
 
 
 def test_so_do_those_of_torchvisions_networks(tmp_path):
-    net = torchvision.models.resnet18(num_classes=10)
+    net = torchvision.models.mobilenet_v3_small(num_classes=17)
     torch.save(net.state_dict(), tmp_path / "net.pth")
-    digits = {"class_path": "datamodules.Digits", "init_args": {"image_size": 32, "channels": 3}}
-    asked = config(tmp_path / "c.yaml", {"class_path": "torchvision.models.resnet18"}, digits)
+    theirs = {"class_path": "torchvision.models.mobilenet_v3_small"}
+    asked = config(tmp_path / "c.yaml", theirs, "tests.datamodules.colours.Colours")
     classifier, _ = load(tmp_path / "net.pth", config=asked)
     images = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(classifier(images), net.eval()(images))

@@ -21,14 +21,14 @@ def test_every_folder_of_code_and_every_script_is_a_room():
         ({"terminal/a.py": "def f():\n    from training.b import c", "training/b.py": ""}, "lower"),
         ({"lit_modules/a.py": "import datamodules.b", "datamodules/b.py": ""}, "lower"),
         ({"models/a.py": "import train", "train.py": ""}, "lower"),
-        ({"models/a.py": "from models import b", "models/b.py": "import models.a"}, "circle"),
+        ({"models/a.py": "from models import b", "models/b.py": "import models.a"}, "cycle"),
         (
             {
                 "models/a.py": "from typing import TYPE_CHECKING\n"
                 "if TYPE_CHECKING:\n    from models.b import B",
                 "models/b.py": "from models.a import A",
             },
-            "circle",
+            "cycle",
         ),
     ],
 )

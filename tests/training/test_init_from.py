@@ -155,10 +155,12 @@ def test_a_run_starts_from_them_and_says_so(quickstart, weights, tmp_path):
     assert results["init_from"] == {"file": "weights.pth", "sha256": digest}
 
 
-def test_without_a_run_folder_it_is_numbered_as_ever(train, weights, tmp_path):
-    ended = train(*QUICKLY, "--init_from", "weights.pth")
+@pytest.mark.parametrize("options", [(), ("--trainer.fast_dev_run", "true")])
+def test_a_run_without_a_named_folder_starts_from_them_too(train, weights, options):
+    ended = train(*QUICKLY, "--init_from", "weights.pth", *options)
     assert (ended.status, ended.err) == (0, "")
-    assert (tmp_path / "runs" / "quickstart" / "1" / "results.json").exists()
+    assert "start   10 of 10 tensors of weights.pth" in ended.out
+    assert_one_line(train(*QUICKLY, "--init_from", "none.pth"), ["no checkpoint none.pth"])
 
 
 def gone(path):
