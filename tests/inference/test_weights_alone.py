@@ -206,7 +206,7 @@ WRONG = {
     ),
     "no YAML": (lambda path: path.write_text("{"), ["cannot read the config c.yaml"]),
     "no text": (lambda path: path.write_bytes(b"\x80"), ["cannot read the config c.yaml"]),
-    "a folder": (lambda path: path.mkdir(), ["c.yaml is no file"]),
+    "a folder": (lambda path: path.mkdir(), ["c.yaml is not a file"]),
     "no file": (lambda path: None, ["there is no config c.yaml"]),
 }
 
