@@ -77,6 +77,13 @@ def test_batch_norms_of_frozen_parts_stay_in_eval_mode_whoever_asks():
     assert LitClassifier(Small()).train().net.first[1].training
 
 
+def test_the_optimizer_is_of_what_is_trained():
+    module = LitClassifier(Small(), trainable=["second.1.*", "fc.*"])
+    groups = [list(map(id, group["params"])) for group in module.build_optimizer().param_groups]
+    norm, fc = module.net.second[1], module.net.fc
+    assert groups == [[id(fc.weight)], [id(norm.weight), id(norm.bias), id(fc.bias)]]
+
+
 def test_a_run_trains_a_part_and_its_checkpoint_is_read(train, run_script, tmp_path):
     ended = train(*QUICKLY, "--model.trainable", "[output.*, f6.*]", "--run_dir", "run")
     assert (ended.status, ended.err) == (0, "")

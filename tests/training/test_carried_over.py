@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from tests.conftest import ROOT
+from training.carried_over import given_keys
 from training.cli import TrainingCLI
 
 NIN = ROOT / "configs" / "nin.yaml"
@@ -135,3 +136,9 @@ def test_the_header_says_it(quickstart, tmp_path):
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.05
     assert "kept" not in quickstart("--run_dir", "other", "--dashboard", "false").out
+
+
+def test_a_file_of_weights_is_not_read_as_a_config(tmp_path):
+    (tmp_path / "weights").write_text("{model: {num_classes: 3}}")
+    assert given_keys(["--init_from", str(tmp_path / "weights")]) == {"init_from"}
+    assert given_keys(["--config", str(tmp_path / "weights")]) == {"model.num_classes"}
