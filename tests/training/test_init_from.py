@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import shutil
+import sys
 
 import pytest
 import torch
@@ -263,6 +264,15 @@ def a_whole_model(path):
     torch.save(LeNet5(), path)
 
 
+def a_whole_model_before_torch_1_6(path):
+    torch.save(LeNet5(), path, _use_new_zipfile_serialization=False)
+
+
+def half_of_safetensors(path):
+    safetensors(path, LeNet5().state_dict())
+    path.write_bytes(path.read_bytes()[:5000])
+
+
 def a_pickle(path):
     path.write_bytes(pickle.dumps(print))
 
@@ -290,6 +300,8 @@ WRONG = {
     without_a_layer: ["f6.weight is missing; f6.bias is missing"],
     with_another_layer: ["f7.weight is too much"],
     a_whole_model: ["torch.save(net.state_dict(), path)", "nothing in it was executed"],
+    a_whole_model_before_torch_1_6: ["torch.save(net.state_dict(), path)", "nothing in it was"],
+    half_of_safetensors: ["weights.pth holds no weights, or is damaged"],
     a_pickle: ["weights.pth is not a checkpoint"],
     a_list: ["holds no weights by their names", "torch.save(net.state_dict(), path)"],
     nothing: ["holds no weights by their names"],
@@ -305,4 +317,12 @@ def test_a_wrong_file_gets_one_line_and_nothing_is_written(quickstart, tmp_path,
     make(tmp_path / "weights.pth")
     ended = quickstart("--init_from", "weights.pth")
     assert_one_line(ended, WRONG[make])
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_safetensors_the_package_is_named(quickstart, tmp_path, monkeypatch):
+    safetensors(tmp_path / "weights.safetensors", LeNet5().state_dict())
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    ended = quickstart("--init_from", "weights.safetensors")
+    assert_one_line(ended, ["weights.safetensors", "pip install safetensors"])
     assert not (tmp_path / "run").exists()
