@@ -2,35 +2,61 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from datamodules.batches import choose_stratified
 from datamodules.image_cache import Decoded, mean_and_std
 from datamodules.in_memory import InMemoryDataModule
 from datamodules.published_files import DatasetError
 
 FACTS = ("name", "classes", "mean", "std", "native_size", "native_channels")
 LARGEST = 4096  # pixels, of a side
+SIZE = 224  # pixels, where none is given and images have several
+HELD_OUT = 10  # percent of the training images, for each split that there is not
 
 
 class DecodedImages(InMemoryDataModule):
     """Its facts are those of the images, or those that a checkpoint holds.
 
-    So a checkpoint can be asked without the images. A subclass implements `look` and `decoded`.
+    So a checkpoint can be asked without the images. A subclass implements `look`, `split_off` and
+    `decode`.
     """
 
     margin = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._known: dict[str, Any] = {}
+        self._decoded: dict[str, Decoded] = {}
         super().__init__(*args, **kwargs)
 
     @abstractmethod
     def look(self) -> dict[str, Any]:
         """The facts that are known before an image is decoded: all but `mean` and `std`."""
 
+    @property
     @abstractmethod
+    def split_off(self) -> list[str]:
+        """The splits that there are not, and that training images are held out for."""
+
+    @abstractmethod
+    def decode(self, split: str) -> Decoded:
+        """Decodes the images of a split, train, val or test, or finds them decoded."""
+
     def decoded(self, split: str) -> Decoded:
-        """The images of a split: train, val or test."""
+        """The images of a split."""
+        if split not in self._decoded:
+            self._decoded[split] = self.decode(split)
+        return self._decoded[split]
+
+    @property
+    def note(self) -> str:
+        """Which splits are made of training images."""
+        names = " and ".join(self.split_off)
+        return f"{names}: {HELD_OUT} % of train each" if names else ""
 
     @property
     def name(self) -> str:
@@ -84,6 +110,25 @@ class DecodedImages(InMemoryDataModule):
         elif name not in self._known:
             self._known |= self.look()
         return self._known[name]
+
+
+def hold_out(labels: Tensor, split_off: Sequence[str]) -> dict[str, Tensor]:
+    """Holds out training samples for splits that there are not, of each class its share.
+
+    Args:
+        labels: Those of all training samples, int64 (N,).
+        split_off: The splits, of test and val.
+
+    Returns:
+        Indices of the samples of each, and of `train`, which keeps the rest.
+    """
+    number = math.ceil(len(labels) * HELD_OUT / 100)
+    left, found = torch.arange(len(labels)), {}
+    for name in ("test", "val"):
+        if name in split_off:
+            is_chosen = choose_stratified(labels[left], number, seed=0)
+            found[name], left = left[is_chosen], left[~is_chosen]
+    return found | {"train": left}
 
 
 def _check_facts(facts: dict[str, Any]) -> None:

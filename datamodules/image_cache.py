@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -78,20 +78,21 @@ class ImageCache:
         start = f"{name}-{self.size}x{self.channels}-"
         digest = hashlib.sha256(f"{FORMAT}\0{fingerprint}".encode()).hexdigest()[:16]
         images = self.folder / f"{start}{digest}.images"
-        facts = images.with_suffix(".json")
-        if not facts.exists():
+        known = self._read_facts(images)
+        if not known:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(self.folder / f".{name}.lock"):
-                    if not facts.exists():  # another process may have decoded while this one waited
-                        self._decode(images, facts, sources, decode, threads)
+                    # Another process may have decoded while this one waited.
+                    known = self._read_facts(images)
+                    if not known:
+                        known = self._decode(images, sources, decode, threads)
                         self._remove_others(start, images.stem)
             except OSError as error:
                 raise DatasetError(
                     f"the decoded images cannot be kept in {self.folder}: {error}. Name another "
                     "folder with --data.cache."
                 ) from error
-        known = json.loads(facts.read_text(encoding="utf-8"))
         shape = (known["number"], self.channels, self.size, self.size)
         # Copied when written to: torch knows no tensors that are read-only.
         mapped = np.memmap(images, np.uint8, mode="c", shape=shape) if known["number"] else None
@@ -103,14 +104,24 @@ class ImageCache:
             torch.tensor(known["histogram"]),
         )
 
+    def _read_facts(self, images: Path) -> dict[str, Any]:
+        """What is known of decoded images; nothing if they are not there, or not whole."""
+        try:
+            known = json.loads(images.with_suffix(".json").read_text(encoding="utf-8"))
+            size = known["number"] * self.channels * self.size**2
+            is_whole = images.stat().st_size == size and isinstance(known["left_out"], dict)
+            is_whole &= torch.tensor(known["histogram"]).shape == (self.channels, 256)
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+            return {}
+        return known if is_whole else {}
+
     def _decode(
         self,
         images: Path,
-        facts: Path,
         sources: Sequence[str],
         decode: Callable[[int], np.ndarray],
         threads: int,
-    ) -> None:
+    ) -> dict[str, Any]:
         number = len(sources)
         needed = number * self.channels * self.size**2
         if needed > (free := shutil.disk_usage(self.folder).free):
@@ -136,7 +147,10 @@ class ImageCache:
             "histogram": histogram.tolist(),
         }
         text = json.dumps(known)
-        write_atomically(facts, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_atomically(
+            images.with_suffix(".json"), lambda beside: beside.write_text(text, encoding="utf-8")
+        )
+        return known
 
     def _remove_others(self, start: str, stem: str) -> None:
         """Removes what was decoded of the files as they were before."""
@@ -174,9 +188,8 @@ def _in_parallel(
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(
-        threads or usable_processors()
-    ) as pool:  # Pillow decodes without the GIL
+    # Threads, as Pillow decodes without the GIL.
+    with ThreadPoolExecutor(threads or usable_processors()) as pool:
         starts = range(0, number, AT_ONCE)
         hidden = not console.is_terminal
         for start in track(starts, "decoding", console=console, transient=True, disable=hidden):

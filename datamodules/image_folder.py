@@ -1,8 +1,6 @@
 """Images of the user's own, in a folder for each class."""
 
 import hashlib
-import math
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +9,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from datamodules.batches import Split, choose_stratified
-from datamodules.decoded_images import DecodedImages
+from datamodules.batches import Split
+from datamodules.decoded_images import SIZE, DecodedImages, hold_out
 from datamodules.image_cache import Decoded, ImageCache, describe
 from datamodules.image_files import files_in, read_photograph
 from datamodules.published_files import DatasetError
 from terminal.errors import printable, warn
 
 SPLITS = ("train", "val", "test")
-SIZE = 224  # pixels, where none is given
-HELD_OUT = 10  # percent of the training images, where there is no folder val or test
 
 
 class Listing(NamedTuple):
@@ -81,10 +77,8 @@ class ImageFolder(DecodedImages):
         }
 
     @property
-    def note(self) -> str:
-        """Which splits the folder does not have."""
-        split_off = [name for name in SPLITS if not (self._root / name).is_dir()]
-        return f"{' and '.join(split_off)}: {HELD_OUT} % of train each" if split_off else ""
+    def split_off(self) -> list[str]:
+        return [name for name in SPLITS if not (self._root / name).is_dir()]
 
     def prepare_data(self) -> None:
         """Decodes all images, unless the cache holds them."""
@@ -96,10 +90,10 @@ class ImageFolder(DecodedImages):
         for name in ("test",) if stage == "test" else ("train", "val"):
             decoded = self.decoded(name)
             if left_out := decoded.left_out:
-                what = f"in {self._root} are no images ({name}): {describe(left_out)}"
+                what = f"what is no image in {self._root} ({name}, {len(left_out):,})"
                 if self.strict:
-                    raise DatasetError(f"{len(left_out):,} files {what}.")
-                warn(f"{len(left_out):,} files {what}. They are left out.")
+                    raise DatasetError(f"{what} has to be taken away: {describe(left_out)}.")
+                warn(f"{what} is left out: {describe(left_out)}.")
             labels = self._listings[name].labels[decoded.kept]
             if name == "train":
                 self._check_each_class_has_some(labels)
@@ -124,26 +118,24 @@ class ImageFolder(DecodedImages):
         }
         if "train" not in found:
             return found
-        self._check_each_class_has_some(found["train"].labels)
-        number = math.ceil(len(found["train"].labels) * HELD_OUT / 100)
-        for name in ("test", "val"):
-            if name not in found:
-                is_chosen = choose_stratified(found["train"].labels, number, seed=0)
-                found[name] = found["train"].take(is_chosen.nonzero().flatten())
-                found["train"] = found["train"].take((~is_chosen).nonzero().flatten())
+        whole = found["train"]
+        self._check_each_class_has_some(whole.labels)
+        for name, indices in hold_out(whole.labels, self.split_off).items():
+            found[name] = whole.take(indices)
         self._check_each_class_has_some(found["train"].labels)
         return found
 
-    def decoded(self, split: str) -> Decoded:
+    def decode(self, split: str) -> Decoded:
         if split not in self._listings:
             raise DatasetError(f"{self._root} has neither a folder {split} nor a folder train.")
         size, channels = self.native_size, self.native_channels
         files = self._listings[split].files
+        names = [str(file.relative_to(self._root)) for file in files]
         folder = Path(self.cache) if self.cache else self._root / ".decoded"
         return ImageCache(folder, size, channels).read(
             split,
-            sources=[str(file.relative_to(self._root)) for file in files],
-            fingerprint=_fingerprint(files, self._root),
+            sources=names,
+            fingerprint=_fingerprint(files, names),
             decode=lambda index: read_photograph(files[index], size, channels),
         )
 
@@ -188,11 +180,11 @@ def _list(folder: Path, classes: tuple[str, ...]) -> Listing:
     return Listing(files, torch.cat(labels))
 
 
-def _fingerprint(files: Sequence[Path], base: Path) -> str:
+def _fingerprint(files: Sequence[Path], names: Sequence[str]) -> str:
     """A digest of the files' names, sizes and times."""
     digest = hashlib.sha256()
-    for file in files:
+    for file, name in zip(files, names, strict=True):
         found = file.stat()
-        name = os.fsencode(file.relative_to(base))
-        digest.update(b"\0%b\0%d\0%d" % (name, found.st_size, found.st_mtime_ns))
+        line = f"\0{name}\0{found.st_size}\0{found.st_mtime_ns}"
+        digest.update(line.encode(errors="surrogateescape"))  # a name can be any bytes
     return digest.hexdigest()

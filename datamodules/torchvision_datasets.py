@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -17,15 +16,13 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torchvision.datasets import MNIST, VisionDataset
 
-from datamodules.batches import Split, choose_stratified
-from datamodules.decoded_images import DecodedImages
+from datamodules.batches import Split
+from datamodules.decoded_images import SIZE, DecodedImages, hold_out
 from datamodules.image_cache import Decoded, ImageCache
 from datamodules.image_files import fitted
 from datamodules.published_files import DatasetError
 
-HELD_OUT = 10  # percent of the training images, where there are no others
-SIZE = 224  # pixels, of images that are not all of one size
-LOOKED_AT = 8  # images, to tell that
+LOOKED_AT = 8  # images, to tell whether all are of one size
 # What torchvision calls the splits.
 NAMES = {
     "train": ("train", "trainval", "train-standard"),
@@ -81,22 +78,20 @@ class Torchvision(DecodedImages):
 
     def look(self) -> dict[str, Any]:
         train = self._datasets["train"]
-        sizes = {train[i][0].size for i in range(min(LOOKED_AT, len(train)))}
-        (width, height), is_gray = next(iter(sizes)), train[0][0].mode in ("1", "L", "I;16", "I")
-        keeps = len(sizes) == 1 and width == height
-        size = width if keeps else self._image_size or SIZE
+        images = [train[index][0] for index in range(min(LOOKED_AT, len(train)))]
+        width, height = images[0].size
+        is_of_one_size = width == height and all(image.size == images[0].size for image in images)
+        is_gray = images[0].mode in ("1", "L", "I;16", "I")
         return {
             "name": self.kind.__name__,
             "classes": self._class_names(),
-            "native_size": size,
+            "native_size": width if is_of_one_size else self._image_size or SIZE,
             "native_channels": 1 if self._channels == 1 or is_gray else 3,
         }
 
     @property
-    def note(self) -> str:
-        """Which splits the dataset does not have."""
-        split_off = [name for name in ("val", "test") if name not in self._datasets]
-        return f"{' and '.join(split_off)}: {HELD_OUT} % of train each" if split_off else ""
+    def split_off(self) -> list[str]:
+        return [name for name in ("val", "test") if name not in self._datasets]
 
     def prepare_data(self) -> None:
         """Downloads the dataset and decodes its images, unless that was done before."""
@@ -107,7 +102,7 @@ class Torchvision(DecodedImages):
         names = ("test",) if stage == "test" else ("train", "val")
         return {name: self._split(name) for name in names}
 
-    def decoded(self, split: str) -> Decoded:
+    def decode(self, split: str) -> Decoded:
         of, indices = self._parts[split]
         dataset, size, channels = self._datasets[of], self.native_size, self.native_channels
         made_of = (self.dataset, self.options, of, len(dataset), indices, torchvision.__version__)
@@ -172,15 +167,8 @@ class Torchvision(DecodedImages):
     def _parts(self) -> dict[str, tuple[str, list[int]]]:
         """The dataset and the indices in it that each split is made of."""
         parts = {name: (name, list(range(len(of)))) for name, of in self._datasets.items()}
-        labels = self._labels["train"]
-        number = math.ceil(len(labels) * HELD_OUT / 100)
-        left = torch.arange(len(labels))
-        for name in ("test", "val"):
-            if name not in parts:
-                is_chosen = choose_stratified(labels[left], number, seed=0)
-                parts[name] = ("train", left[is_chosen].tolist())
-                left = left[~is_chosen]
-        return parts | {"train": ("train", left.tolist())}
+        held_out = hold_out(self._labels["train"], self.split_off)
+        return parts | {name: ("train", indices.tolist()) for name, indices in held_out.items()}
 
     def _class_names(self) -> list[str]:
         """The names of the classes, or their numbers where the dataset has none."""
