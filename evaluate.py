@@ -5,7 +5,7 @@ import json
 import torch
 
 from callbacks.pictures import draw_confusion_matrix, save_figure
-from inference.evaluation import answer_test_set, compute_metrics
+from inference.evaluation import answer_test_set, compute_metrics, measure_added
 from inference.loading import load
 from terminal.atomic import write_atomically
 from terminal.console import print_facts, print_table
@@ -19,9 +19,8 @@ def main() -> None:
         parser = ScriptParser("Measures a network on its test set, exactly, on one device.")
         parser.add_argument("--data", metavar="NAME", help="another dataset, such as FashionMNIST")
         parser.add_argument("--json", type=output_file(".json"), help="path of the figures")
-        parser.add_argument(
-            "--figure", type=output_file(*PICTURES), help="path of the confusion-matrix plot"
-        )
+        figure = output_file(*PICTURES)
+        parser.add_argument("--figure", type=figure, help="path of the confusion-matrix plot")
         options = parser.parse_args()
         classifier, data = load(
             options.checkpoint, options.data, options.root, options.trust_classes, options.config
@@ -29,7 +28,8 @@ def main() -> None:
         data.prepare_data()
         data.setup("test")
         logits, labels, loss = answer_test_set(classifier.to(best_device()), data)
-        metrics = compute_metrics(logits, labels, data.classes, loss)
+        added = {"metrics": measure_added(classifier, logits, labels)}
+        metrics = compute_metrics(logits, labels, data.classes, loss) | added
         print_facts(
             {
                 "net": f"{type(classifier.net).__name__}, {options.checkpoint}",
@@ -38,6 +38,7 @@ def main() -> None:
                 "accuracy": f"{metrics['accuracy']:.2%}, top-2 accuracy "
                 f"{metrics['top_2_accuracy']:.2%}",
                 "calibration": f"{metrics['calibration_error']:.2%} expected error",
+                **{name: f"{value:.4f}" for name, value in metrics["metrics"].items()},
             }
         )
         print_table(

@@ -30,6 +30,7 @@ class BestAndLast(Checkpoint):
         self.run = run
         self.best_score: list[float] | None = None
         self.best_epoch = -1
+        self.best_metrics: dict[str, float] = {}  # all of the validation, by their names
         self._stopped_early = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -45,6 +46,8 @@ class BestAndLast(Checkpoint):
             trainer.save_checkpoint(self.run.last)
             return
         self.best_score, self.best_epoch = score, trainer.current_epoch
+        validated = trainer.callback_metrics.items()
+        self.best_metrics = {k: value.item() for k, value in validated if k.startswith("val/")}
         # The best first: a run killed in between repeats this epoch, with the same result.
         trainer.save_checkpoint(self.run.best)
         if trainer.is_global_zero:
@@ -55,10 +58,12 @@ class BestAndLast(Checkpoint):
         return {
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
+            "best_metrics": self.best_metrics,
             "stopped_early": self._stopped_early,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score = state_dict["best_score"]
         self.best_epoch = state_dict["best_epoch"]
+        self.best_metrics = state_dict.get("best_metrics", {})  # not in those of older versions
         self._stopped_early = state_dict["stopped_early"]

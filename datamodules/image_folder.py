@@ -45,6 +45,7 @@ class ImageFolder(DecodedImages):
         image_size: Side of the images; None is 224.
         channels: 1 reads the images as gray; None is 3, colour.
         augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training.
+        mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp`.
         strict: Whether a file that is no image is an error; else it is named and left out.
         cache: Folder of the decoded images; None is `<root>/.decoded`.
 
@@ -60,10 +61,11 @@ class ImageFolder(DecodedImages):
         image_size: int | None = None,
         channels: Literal[1, 3] | None = None,
         augment: list[nn.Module] | None = None,
+        mix: nn.Module | list[nn.Module] | None = None,
         strict: bool = False,
         cache: str | None = None,
     ) -> None:
-        super().__init__(batch_size, image_size, channels, augment)
+        super().__init__(batch_size, image_size, channels, augment, mix)
         self.root = Path(root) if root else None
         self.strict = strict
         self.cache = cache

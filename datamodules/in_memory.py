@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from datamodules.batches import BatchesInOrder, GlobalBatchSampler, ImagesInMemory, Split
@@ -29,6 +31,9 @@ class InMemoryDataModule(LightningDataModule):
         channels: Channels of the batches; None is the dataset's own, and 3 repeats a gray channel.
         augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training, one after
             the other, at the dataset's own size: kornia's, which draw for each image anew, or any.
+        mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp` and
+            `v2.CutMix`: from images (N, C, H, W) and probabilities (N, num_classes) to such. Of
+            several, one is drawn for each optimizer step.
 
     Raises:
         ValueError: If a value is out of range.
@@ -51,6 +56,7 @@ class InMemoryDataModule(LightningDataModule):
         image_size: int | None = None,
         channels: Literal[1, 3] | None = None,
         augment: list[nn.Module] | None = None,
+        mix: nn.Module | list[nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -62,11 +68,12 @@ class InMemoryDataModule(LightningDataModule):
         if channels == 1 and type(self).native_channels == 3:
             raise ValueError(f"channels must be 3, as the images of {self.name} are in colour")
         # What `load_from_checkpoint` needs; neither what is for training alone nor this machine's.
-        self.save_hyperparameters(ignore=["augment", "root", "cache"], logger=False)
+        self.save_hyperparameters(ignore=["augment", "mix", "root", "cache"], logger=False)
         self.batch_size = batch_size
         self._image_size = image_size
         self._channels = channels
         self.augment = nn.Sequential(*(augment or []))
+        self.mix = nn.ModuleList([mix] if isinstance(mix, nn.Module) else mix or [])
         self.splits: dict[str, Split] = {}
 
     @property
@@ -84,6 +91,11 @@ class InMemoryDataModule(LightningDataModule):
         """What is done to every image; mean and deviation may be known only when it is needed."""
         return Preprocessing(self.mean, self.std, self.image_size, self.channels)
 
+    @property
+    def class_counts(self) -> Tensor:
+        """Training images of each class, int64 (num_classes,); known after `setup`."""
+        return self.splits["train"].labels.bincount(minlength=len(self.classes))
+
     @abstractmethod
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
         """The splits `train` and `val` for stage fit, `test` for stage test."""
@@ -100,6 +112,7 @@ class InMemoryDataModule(LightningDataModule):
         elif stage in ("fit", "validate") and "train" not in self.splits:
             self._take(self.load("fit"), ("train", "val"))
             self._try_augment()
+            self._try_mix()
 
     def train_dataloader(self) -> DataLoader:
         return self._dataloader("train")
@@ -116,9 +129,11 @@ class InMemoryDataModule(LightningDataModule):
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
-        """Augments, resizes and normalises uint8 images on the device."""
+        """Augments, resizes, normalises and mixes uint8 images on the device."""
         images, labels = batch
         images = self.preprocess_images(images, self.trainer.training)
+        if self.trainer.training and self.mix and len(images):
+            images, labels = self._mixed(images, labels, self.trainer.global_step)
         return images.to(self.trainer.lightning_module.dtype), labels
 
     def preprocess_images(self, images: Tensor, is_training: bool) -> Tensor:
@@ -133,6 +148,17 @@ class InMemoryDataModule(LightningDataModule):
             if is_training and len(images):  # a share of a batch can be without one
                 images = self.augment(images)
             return self.preprocessing.to(images.device)(images)
+
+    def _mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Mixes the images and labels of a batch by random numbers of (seed, optimizer step).
+
+        So all processes and all micro-batches of a step mix by the same shares and boxes.
+        """
+        source = np.random.SeedSequence((_seed(), step)).generate_state(1, np.uint64)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(source[0]))  # not those of GPUs, for dropout
+            chosen = int(torch.randint(len(self.mix), ()))
+            return self.mix[chosen](images, F.one_hot(labels, len(self.classes)).float())
 
     def _take(self, loaded: dict[str, Split], names: tuple[str, ...]) -> None:
         """Checks types, shapes and labels of the loaded splits, and keeps them."""
@@ -194,6 +220,30 @@ class InMemoryDataModule(LightningDataModule):
         if not after.isfinite().all():
             raise DatasetError("data.augment makes images that are NaN or infinite in places.")
 
+    def _try_mix(self) -> None:
+        """Runs a copy of each module of `mix` on two images of two classes."""
+        number, size = len(self.classes), self.image_size
+        images = torch.arange(2.0).view(2, 1, 1, 1).repeat(1, self.channels, size, size)
+        labels = F.one_hot(torch.tensor([0, number - 1]), number).float()
+        for module in self.mix:
+            name = type(module).__name__
+            try:
+                with isolate_rng():
+                    mixed = copy.deepcopy(module)(images.clone(), labels.clone())
+            except (RuntimeError, ValueError, TypeError) as error:
+                raise DatasetError(
+                    f"data.mix: {name} does not take images {tuple(images.shape)} and "
+                    f"probabilities {tuple(labels.shape)}: {error}"
+                ) from error
+            is_batch = isinstance(mixed, list | tuple) and [
+                part.shape for part in mixed if isinstance(part, Tensor)
+            ] == [images.shape, labels.shape]
+            if not is_batch or not torch.allclose(mixed[1].sum(1), torch.ones(2)):
+                raise DatasetError(
+                    f"data.mix: {name} has to return images {tuple(images.shape)} and "
+                    f"probabilities {tuple(labels.shape)}, as torchvision's v2.MixUp does."
+                )
+
     def _dataloader(self, split: str) -> DataLoader:
         is_training, trainer = split == "train", self.trainer
         shuffle = is_training and not (trainer and trainer.overfit_batches)
@@ -201,7 +251,7 @@ class InMemoryDataModule(LightningDataModule):
             num_samples=len(self.splits[split].labels),
             batch_size=self.batch_size,
             shuffle=shuffle,
-            seed=int(os.environ.get("PL_GLOBAL_SEED", 0)),  # of Lightning's seed_everything
+            seed=_seed(),
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             accumulate=trainer.accumulate_grad_batches if trainer and is_training else 1,
@@ -214,6 +264,10 @@ class InMemoryDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # or each iterator would draw from the global one
         )
+
+
+def _seed() -> int:
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))  # of Lightning's seed_everything
 
 
 def _is_split(value: Any) -> bool:

@@ -27,6 +27,7 @@ class MNIST(InMemoryDataModule):
         image_size: Side that images are resized to; None keeps 28.
         channels: 3 repeats the gray channel, for networks that expect colour; None is 1.
         augment: Modules that change a batch of images in [0, 1] (N, 1, 28, 28) in training.
+        mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp`.
 
     Raises:
         ValueError: If a value is out of range.
@@ -58,8 +59,9 @@ class MNIST(InMemoryDataModule):
         image_size: int | None = None,
         channels: Literal[1, 3] | None = None,
         augment: list[nn.Module] | None = None,
+        mix: nn.Module | list[nn.Module] | None = None,
     ) -> None:
-        super().__init__(batch_size, image_size, channels, augment)
+        super().__init__(batch_size, image_size, channels, augment, mix)
         root = root or os.environ.get("DATA_ROOT") or "data"
         folder = Path(root) / self.name / "raw"
         self.files = PublishedFiles(folder, self.mirrors, self.resources, self.contents)

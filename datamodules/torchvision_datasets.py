@@ -48,6 +48,7 @@ class Torchvision(DecodedImages):
         image_size: Side that images are resized to; None keeps their own, or is 224.
         channels: 1 reads the images as gray, 3 repeats a gray channel; None keeps them.
         augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training.
+        mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp`.
         cache: Folder of the decoded images; None is `.decoded` in `root`.
 
     Raises:
@@ -67,9 +68,10 @@ class Torchvision(DecodedImages):
         image_size: int | None = None,
         channels: Literal[1, 3] | None = None,
         augment: list[nn.Module] | None = None,
+        mix: nn.Module | list[nn.Module] | None = None,
         cache: str | None = None,
     ) -> None:
-        super().__init__(batch_size, image_size, channels, augment)
+        super().__init__(batch_size, image_size, channels, augment, mix)
         self.dataset = dataset
         self.kind = _class_of(dataset)
         self.options = options or {}

@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
 
 from datamodules import InMemoryDataModule
 from lit_modules import LitClassifier
-from lit_modules.metrics import SampleMean
+from lit_modules.metrics import SampleMean, probabilities
 
 CALIBRATION_BINS = 15
 
@@ -40,6 +40,17 @@ def answer_test_set(
         parts.append((logits.cpu(), labels.cpu()))
     logits, labels = map(torch.cat, zip(*parts, strict=True))
     return logits, labels, loss.compute().item()
+
+
+def measure_added(classifier: LitClassifier, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """The metrics that a training has added (`model.metrics`), by their names."""
+    found = {}
+    for name in classifier.added_metrics:
+        metric = classifier.metrics[f"test/{name}"].cpu()
+        metric.update(probabilities(logits), labels)
+        found[name] = metric.compute().item()
+        metric.reset()
+    return found
 
 
 def compute_metrics(

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Literal, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -22,10 +22,11 @@ from torch.optim.lr_scheduler import (
     OneCycleLR,
     ReduceLROnPlateau,
 )
+from torchmetrics import Metric
 
 from lit_modules.frozen import freeze_all_but, keep_statistics_of_frozen
 from lit_modules.hyperparameters import UntrustedError, building, check_hyperparameters
-from lit_modules.metrics import SampleMean
+from lit_modules.metrics import SampleMean, balanced_weights, build_metrics, probabilities
 from lit_modules.schedules import Schedules, WarmupCosine, check_length, check_makes_scheduler
 
 STAGES = ("train", "val", "test")
@@ -50,11 +51,21 @@ class LitClassifier(LightningModule):
             `val/loss`, or `val/acc` in mode max); or `Schedules`, several of them, or stepped after
             each optimizer step, as `OneCycleLR` always is; or None, a constant learning rate.
         label_smoothing: Share of the training target that is spread evenly over all classes
-            (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567), in [0, 1).
+            (Szegedy et al. 2015, https://arxiv.org/abs/1512.00567), in [0, 1). Of the
+            cross-entropy alone.
         num_classes: Number of classes.
         trainable: Names of the parameters of `net` that are trained, with wildcards: `fc.*`, or a
             list; None is all. The others are frozen, and batch norms among them keep their
             statistics.
+        loss: Any module from logits (N, num_classes) and labels (N,) to their mean loss, a scalar;
+            None is the cross-entropy. Its own parameters are trained too. Where the data module
+            mixes batches, the labels of the training are probabilities (N, num_classes).
+        class_weights: Weight of each class in the training's cross-entropy, which is the mean over
+            the samples of weight x loss; `balanced` is N / (classes x training images of the
+            class), as scikit-learn's; None is 1.
+        metrics: What makes metrics from the number of classes, as torchmetrics' classes
+            `MulticlassF1Score` and the like do, or metrics; they are logged as `val/<name>` and
+            `test/<name>`, see `build_metrics`.
         compile: Whether training runs through `torch.compile`. The first batches take a minute or
             more. Checkpoints are the same.
 
@@ -71,14 +82,23 @@ class LitClassifier(LightningModule):
         num_classes: int = 10,
         compile: bool = False,
         trainable: str | list[str] | None = None,
+        loss: nn.Module | None = None,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+        metrics: list[Callable[[int], Metric]] | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        if loss is not None and (label_smoothing or class_weights is not None):
+            raise ValueError(
+                "label_smoothing and class_weights are the cross-entropy's, the default loss: set "
+                f"them to 0 and null, and give {type(loss).__name__} its own"
+            )
         # Modules and functions made in Python have no plain form that a checkpoint could hold:
         # there it is `load_from_checkpoint(path, net=net)`. Under the command line the
         # hyperparameters are the config, from which the network is built again.
-        self.save_hyperparameters(ignore=["net", "optimizer", "schedule"], logger=False)
+        made = ["net", "optimizer", "schedule", "loss", "metrics"]
+        self.save_hyperparameters(ignore=made, logger=False)
         if "_instantiator" in self.hparams:
             self.save_hyperparameters(logger=False)
         self.net = net.to(memory_format=torch.channels_last)  # docs/performance.md
@@ -94,13 +114,27 @@ class LitClassifier(LightningModule):
             check_makes_scheduler(schedule)
         self.schedule = schedule if is_ours else _shared_by_copies(schedule)
         self.label_smoothing = label_smoothing
+        self.criterion = loss
         self.num_classes = num_classes
+        self.is_balanced = class_weights == "balanced"
+        if class_weights is not None:
+            weights = torch.ones(num_classes)
+            if not self.is_balanced:
+                weights = _checked_weights(class_weights, num_classes)
+            # Not in the checkpoint: it is the training's alone.
+            self.register_buffer("class_weights", weights, persistent=False)
+        else:
+            self.class_weights = None
         self.is_compiled = compile
         self._compiled: Callable[[Tensor], Any] | None = None
+        added = build_metrics(metrics or [], num_classes)
+        self.added_metrics = tuple(added)
         self.metrics = nn.ModuleDict()
         for stage in STAGES:
             self.metrics[f"{stage}/loss"] = SampleMean()
             self.metrics[f"{stage}/acc"] = SampleMean()
+            for name, metric in added.items() if stage != "train" else ():
+                self.metrics[f"{stage}/{name}"] = metric.clone()
         self.build_optimizer()  # a value that the optimizer refuses is refused here, not in `fit`
 
     @classmethod
@@ -181,6 +215,14 @@ class LitClassifier(LightningModule):
             return
         if self.trainer.precision == "64-true":
             self.double()  # before a checkpoint is loaded; Lightning converts only after
+        if self.is_balanced:
+            counts = getattr(self.trainer.datamodule, "class_counts", None)
+            if counts is None:
+                raise ValueError(
+                    "class_weights balanced asks the data module for class_counts, the number of "
+                    "training images of each class, and this one has none: give a list instead"
+                )
+            self.class_weights.copy_(balanced_weights(counts))
         if self.is_compiled:
             compiled = torch.compile(self.net)
             self._compiled = lambda images: compiled(images)  # no module, whose keys would change
@@ -188,7 +230,8 @@ class LitClassifier(LightningModule):
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of the network's output (N, num_classes) for labels (N,).
 
-        In training and, without label smoothing, in validation and test: what overrides it is what
+        In training the labels may be probabilities (N, num_classes). In validation and test the
+        cross-entropy is without label smoothing and class weights. What overrides it is what
         `train/loss`, `val/loss` and `test/loss` are.
         """
         if not isinstance(output, Tensor):
@@ -196,8 +239,24 @@ class LitClassifier(LightningModule):
                 f"{type(self.net).__name__} returns auxiliary logits: train it with "
                 "lit_modules.LitGoogLeNet, or take its auxiliary heads away"
             )
-        smoothing = self.label_smoothing if self.training else 0.0
-        return F.cross_entropy(output, labels, label_smoothing=smoothing)
+        if self.criterion is not None:
+            return self.criterion(output, labels)
+        if labels.is_floating_point():
+            labels = labels.to(output.dtype)
+        if not self.training:
+            return F.cross_entropy(output, labels)
+        if self.class_weights is None:
+            return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
+        # Divided by the samples, not by their weights: so a step is the same however its batch is
+        # divided over processes and micro-batches.
+        total = F.cross_entropy(
+            output,
+            labels,
+            weight=self.class_weights.to(output.dtype),
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+        return total / len(labels)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -279,7 +338,10 @@ class LitClassifier(LightningModule):
         Raises:
             ValueError: If it refuses a value, or is none.
         """
-        return self.optimizer_of(p for p in self.net.parameters() if p.requires_grad)
+        parameters = [*self.net.parameters()]
+        if self.criterion is not None:
+            parameters += self.criterion.parameters()
+        return self.optimizer_of(p for p in parameters if p.requires_grad)
 
     def optimizer_of(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Builds the optimizer of given parameters."""
@@ -340,16 +402,18 @@ class LitClassifier(LightningModule):
 
     def _reset(self, stage: str) -> None:
         """Resets the metrics, of which an interrupted epoch may have left some."""
-        for name in ("loss", "acc"):
-            self.metrics[f"{stage}/{name}"].reset()
+        for name, metric in self.metrics.items():
+            if name.startswith(stage):
+                metric.reset()
 
     def _forget_validation(self) -> None:
         """Removes the metrics of an earlier validation, which Lightning keeps.
 
         So what an epoch ends with is of the weights that it ends with, or is not there.
         """
-        for name in ("val/loss", "val/acc"):
-            self.trainer.callback_metrics.pop(name, None)
+        for name in self.metrics:
+            if name.startswith("val/"):
+                self.trainer.callback_metrics.pop(name, None)
 
     def _weight(self, samples: int, batch_idx: int) -> float:
         """Weight of a batch, so that the mean over an optimizer step is the mean over its samples.
@@ -374,20 +438,26 @@ class LitClassifier(LightningModule):
         return logits
 
     def _update(self, stage: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch to the metrics: its mean loss, logits (N, num_classes), labels (N,)."""
+        """Adds a batch to the metrics: its mean loss, logits (N, num_classes), labels (N,).
+
+        Of mixed labels (N, num_classes) the accuracy counts the largest share.
+        """
         number = len(labels)
         # A sum over a batch can be more than 16 bits hold.
         loss = loss.to(torch.promote_types(loss.dtype, torch.float32))
         self.metrics[f"{stage}/loss"].update(loss * number, number)
-        self.metrics[f"{stage}/acc"].update((logits.argmax(1) == labels).sum(), number)
+        largest = labels.argmax(1) if labels.ndim == 2 else labels
+        self.metrics[f"{stage}/acc"].update((logits.argmax(1) == largest).sum(), number)
+        for name in self.added_metrics if stage != "train" else ():
+            # Not the logits: torchmetrics takes those for probabilities if all are from 0 to 1.
+            self.metrics[f"{stage}/{name}"].update(probabilities(logits), labels)
 
     def _log(self, stage: str) -> None:
         """Logs the metrics of an epoch; Lightning computes them when it ends, early or not."""
-        for name in (f"{stage}/loss", f"{stage}/acc"):
-            # The training's own reach the loggers in on_train_epoch_end.
-            self.log(
-                name, self.metrics[name], on_step=False, on_epoch=True, logger=stage != "train"
-            )
+        is_logged = stage != "train"  # the training's own reach the loggers in on_train_epoch_end
+        for name, metric in self.metrics.items():
+            if name.startswith(stage):
+                self.log(name, metric, on_step=False, on_epoch=True, logger=is_logged)
 
 
 def _shared_by_copies(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -396,3 +466,14 @@ def _shared_by_copies(make: Callable[..., Any]) -> Callable[..., Any]:
     What the command line gives refers to the Trainer, and averaging weights copies the module.
     """
     return lambda *args: make(*args)
+
+
+def _checked_weights(weights: list[float], num_classes: int) -> Tensor:
+    """Weights of the classes as a tensor (num_classes,)."""
+    found = torch.tensor(weights, dtype=torch.float32)
+    if found.shape != (num_classes,) or not (found.isfinite() & (found >= 0)).all():
+        raise ValueError(
+            f"class_weights must be {num_classes} numbers of at least 0, one for each class, got "
+            f"{weights}"
+        )
+    return found

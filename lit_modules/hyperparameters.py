@@ -28,7 +28,8 @@ from lit_modules.schedules import Schedules, WarmupCosine
 # optimizers and schedules, and functions that make networks.
 TRUSTED = (
     *("lit_modules.", "models.", "datamodules.", "torch.nn.", "torch.optim."),
-    *("torchvision.models.", "torchvision.datasets."),
+    *("torchvision.models.", "torchvision.datasets.", "torchmetrics.classification."),
+    "kornia.losses.",
     "lightning.pytorch.cli.instantiate_module",
 )
 PARTS = (

@@ -176,8 +176,10 @@ class TrainingCLI(LightningCLI):
             try:
                 return class_type(*args, **kwargs)
             except Exception as error:
-                of_torch = class_type.__module__.startswith("torch.")
-                if isinstance(error, ValueError) or (of_torch and isinstance(error, RuntimeError)):
+                of_torch = class_type.__module__.startswith(("torch.", "torchmetrics."))
+                if isinstance(error, ValueError | RuntimeError | AttributeError) and (
+                    of_torch or isinstance(error, ValueError)
+                ):
                     refusals.append(error)
                 else:
                     bugs.append(error)

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from datamodules import InMemoryDataModule
@@ -25,10 +26,40 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
             f"all parameters of {type(module.net).__name__} are frozen: there is nothing to train."
         )
     output = check_outputs(module, data)
+    if module.criterion is not None:
+        _try_loss(module, len(data.classes), is_mixed=len(data.mix) > 0)
     # A loss of the user's own can have weights, on the CPU.
     zeros = apply_to_collection(output, Tensor, lambda part: torch.zeros(part.shape))
     with raising(TypeError):
         module.loss(zeros, torch.zeros(2, dtype=torch.long))
+
+
+def _try_loss(module: LitClassifier, num_classes: int, is_mixed: bool) -> None:
+    """Tries a loss of the user's own on random logits, with the labels of both stages."""
+    criterion, name = module.criterion, type(module.criterion).__name__
+    logits = torch.randn(2, num_classes, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, num_classes - 1])
+    kinds = {"labels": labels}
+    if is_mixed:
+        kinds["probabilities"] = F.one_hot(labels, num_classes).float()
+    for kind, given in kinds.items():
+        try:
+            loss, of_twice = criterion(logits, given), criterion(*_twice(logits, given))
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            raise UserError(
+                f"model.loss: {name} does not take logits {tuple(logits.shape)} and {kind} "
+                f"{tuple(given.shape)}: {error}"
+            ) from error
+        is_scalar = isinstance(loss, Tensor) and loss.is_floating_point() and loss.ndim == 0
+        if not is_scalar or (loss != 0 and torch.isclose(of_twice, 2 * loss)):
+            raise UserError(
+                f"model.loss: {name} has to return the mean over the batch, a scalar. Set "
+                "--model.loss.reduction mean, if it has that."
+            )
+
+
+def _twice(*tensors: Tensor) -> list[Tensor]:
+    return [torch.cat([tensor, tensor]) for tensor in tensors]
 
 
 def check_precision(module: LitClassifier, precision: str | int, accelerator: str) -> None:

@@ -23,6 +23,13 @@ def collect_results(cli: TrainingCLI, test_metrics: Mapping[str, float]) -> dict
     """The figures of a run that is trained and tested; accuracies are fractions."""
     net, data, trainer = cli.model.net, cli.datamodule, cli.trainer
     device = trainer.strategy.root_device
+    measured = cli.keeper.best_metrics | test_metrics
+    added = {
+        key: measured[key]
+        for name in cli.model.added_metrics
+        for key in (f"val/{name}", f"test/{name}")
+        if key in measured
+    }
     return {
         "config": cli.run.name,
         "net": cli.net_name,
@@ -46,6 +53,7 @@ def collect_results(cli: TrainingCLI, test_metrics: Mapping[str, float]) -> dict
         "world_size": trainer.world_size,
         "versions": versions(),
         "commit": commit(),
+        **({"metrics": added} if added else {}),
         **({"init_from": cli.start._asdict()} if cli.start else {}),
     }
 

@@ -116,6 +116,11 @@ RECIPES = {
         *("--model.schedule", f"{SCHEDULERS}.OneCycleLR", "--model.schedule.max_lr", "0.01"),
         *("--model.schedule.total_steps", "60", *callbacks()),
     ),
+    "mixed batches, their loss and metrics": (
+        *("--data.mix", "[torchvision.transforms.v2.MixUp,torchvision.transforms.v2.CutMix]"),
+        *("--model.class_weights", "balanced"),
+        *("--model.metrics", "[torchmetrics.classification.MulticlassF1Score]", *callbacks()),
+    ),
     "StepLR": (
         *("--model.schedule", f"{SCHEDULERS}.StepLR", "--model.schedule.step_size", "1"),
         *callbacks(),
