@@ -132,7 +132,7 @@ class InMemoryDataModule(LightningDataModule):
         """Augments, resizes, normalises and mixes uint8 images on the device."""
         images, labels = batch
         images = self.preprocess_images(images, self.trainer.training)
-        if self.trainer.training and self.mix and len(images):
+        if self.trainer.training and self.mix:
             images, labels = self._mixed(images, labels, self.trainer.global_step)
         return images.to(self.trainer.lightning_module.dtype), labels
 

@@ -17,7 +17,7 @@ UNSMOOTHED = ("--model.label_smoothing", 0)
 
 def test_metrics_are_in_the_curves_the_results_and_the_evaluation(train, run_script, tmp_path):
     metrics = ("--model.metrics", f"[{F1},{CLASSIFICATION}.MulticlassCohenKappa]")
-    ended = train(*QUICKLY, *metrics, "--run_dir", "run")
+    ended = train(*QUICKLY, *metrics, "--trainer.max_epochs", 3, "--run_dir", "run")
     assert (ended.status, ended.err) == (0, "")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
