@@ -1,6 +1,7 @@
 """Data modules: files to verified tensors to batches on the device."""
 
 from datamodules.digits import Digits
+from datamodules.idx import Idx
 from datamodules.image_folder import ImageFolder
 from datamodules.in_memory import InMemoryDataModule, Split
 from datamodules.mnist import MNIST, FashionMNIST
@@ -12,6 +13,7 @@ __all__ = [
     "DatasetError",
     "Digits",
     "FashionMNIST",
+    "Idx",
     "ImageFolder",
     "InMemoryDataModule",
     "Split",

@@ -124,6 +124,7 @@ class InMemoryDataModule(LightningDataModule):
         return self._dataloader("test")
 
     def predict_dataloader(self) -> DataLoader:
+        """The test images in their order, as `Trainer.predict` asks about those."""
         return self._dataloader("test")
 
     def on_after_batch_transfer(

@@ -70,7 +70,7 @@ class PublishedFiles:
             DatasetError: If one cannot be had.
         """
         images, labels = (
-            _decode_idx(_extracted(self._verified(name)))
+            decode_idx(_extracted(self._verified(name)))
             for kind in ("images", "labels")
             for name in self.md5
             if name.startswith(f"{prefix}-{kind}")
@@ -110,7 +110,8 @@ class PublishedFiles:
         if os.path.lexists(path):
             raise DatasetError(
                 f"{path} is not the published file, and is left as it is. Move it away, and the "
-                "published one is downloaded; or name another folder with --data.root."
+                "published one is downloaded; or name another folder with --data.root. Data of "
+                f"your own are read by --data datamodules.Idx --data.root {path.parent}"
             )
         extracted = _read_small(path.with_suffix(""))
         is_published = extracted is not None and _md5(extracted) == self.md5_of_content.get(name)
@@ -197,9 +198,25 @@ def _write_whole(path: Path, content: bytes) -> None:
             raise
 
 
-def _decode_idx(content: bytes) -> Tensor:
-    """An array of bytes in the IDX format: two zeros, type 8, rank, big-endian sizes, values."""
-    rank = content[3]
+def decode_idx(content: bytes) -> Tensor:
+    """An array of bytes in the IDX format: two zeros, type 8, rank, big-endian sizes, values.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0":
+        raise ValueError("it does not start as the IDX format does, with two zeros")
+    kind, rank = content[2:4]
+    if kind != 8:
+        raise ValueError(f"its values are of type {kind:#04x}, and have to be bytes, 0x08")
+    start = 4 + 4 * rank
+    if len(content) < start:
+        raise ValueError("it ends within its header")
     shape = np.frombuffer(content, ">u4", count=rank, offset=4).tolist()
-    values = np.frombuffer(content, np.uint8, count=math.prod(shape), offset=4 + 4 * rank)
+    values = np.frombuffer(content, np.uint8, offset=start)
+    if len(values) != math.prod(shape):
+        raise ValueError(
+            f"after its header, which says {tuple(shape)}, it has {len(values):,} bytes, and not "
+            f"{math.prod(shape):,}"
+        )
     return torch.from_numpy(values.reshape(shape).copy())

@@ -4,7 +4,7 @@ import importlib
 import math
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
@@ -38,9 +38,9 @@ class LitClassifier(LightningModule):
     """A network with its loss, its metrics and its optimizer.
 
     Logs once an epoch `train/loss`, `train/acc`, `val/loss`, `val/acc`, `test/loss` and `test/acc`,
-    each the exact mean over the samples of all processes; and `lr` each `log_every_n_steps`. The
-    test runs in 32 bits whatever the training's precision, as does everything that asks a
-    checkpoint later.
+    each the exact mean over the samples of all processes; and `lr` each `log_every_n_steps`. Test
+    and `Trainer.predict` run in 32 bits whatever the training's precision, as does everything that
+    asks a checkpoint later.
 
     Args:
         net: Any module from images (N, C, H, W) to logits (N, num_classes).
@@ -289,11 +289,30 @@ class LitClassifier(LightningModule):
         self._compiled = None  # as everything that asks a checkpoint later
         images, labels = batch
         with torch.autocast(self.device.type, enabled=False):
-            # Lightning has converted the images of another data module to the training's precision.
-            return self._evaluate("test", (images.to(self.dtype), labels), batch_idx)
+            return self._evaluate("test", (self._in_32_bits(images), labels), batch_idx)
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self(batch[0])
+    def on_predict_epoch_start(self) -> None:
+        self.float()
+
+    def predict_step(self, batch: Tensor | Sequence[Tensor], batch_idx: int) -> Tensor:
+        """Logits (N, num_classes) of a batch, in 32 bits: those that the test measures.
+
+        `softmax(1)` of them are the probabilities. Of a data module, `Trainer.predict` asks about
+        the test images, in their order.
+
+        Args:
+            batch: Images (N, C, H, W), alone or followed by their labels, which are not looked at.
+                A data module has preprocessed them; a dataloader has to give them preprocessed.
+            batch_idx: Its number.
+
+        Raises:
+            TypeError: If they are not.
+        """
+        images = self._in_32_bits(batch if isinstance(batch, Tensor) else batch[0])
+        if not len(images):  # more processes than samples
+            return images.new_empty(0, self.num_classes)
+        with torch.autocast(self.device.type, enabled=False):
+            return self(images)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         step = self.trainer.global_step
@@ -399,6 +418,19 @@ class LitClassifier(LightningModule):
         )
         torch._dynamo.maybe_mark_dynamic(images, 0)
         return self._compiled(images)
+
+    def _in_32_bits(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, C, H, W) as test and prediction need them.
+
+        Lightning has converted those of another data module to the training's precision.
+        """
+        if not images.is_floating_point():
+            raise TypeError(
+                f"the images are {str(images.dtype).removeprefix('torch.')}, as they are before "
+                "preprocessing: pass the data module itself, or what its preprocess_images(images, "
+                "is_training=False) makes of them"
+            )
+        return images.to(self.dtype)
 
     def _reset(self, stage: str) -> None:
         """Resets the metrics, of which an interrupted epoch may have left some."""

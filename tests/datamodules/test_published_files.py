@@ -69,8 +69,11 @@ def test_what_is_the_users_own_is_refused_and_not_replaced(mirror, whole, kind):
     path.write_bytes(OTHER[kind](path.read_bytes()))
     before = contents(whole.folder)
     for use in (whole.ensure, lambda: whole.read("train")):
-        with pytest.raises(DatasetError, match=r"is not the published file.*--data\.root"):
+        with pytest.raises(
+            DatasetError, match=r"is not the published file.*--data\.root"
+        ) as raised:
             use()
+        assert f"--data datamodules.Idx --data.root {whole.folder}" in str(raised.value)
     assert contents(whole.folder) == before
     assert not mirror.requests
 

@@ -91,9 +91,10 @@ def test_the_example_of_the_page_learns(tmp_path, devices):
         two = f'Trainer(accelerator="cpu", devices={devices}, '
         assert code.count("Trainer(") == 1
         code = code.replace("Trainer(", two)
-    (tmp_path / "example.py").write_text(code)
+    (tmp_path / "example.py").write_text(f"{code}print(tuple(logits.shape))\n")
     ended = run(sys.executable, "example.py", cwd=tmp_path, env=PYTHON)
     assert ended.status == 0, ended.err
+    assert ended.out.count(f"({360 // (devices or 1)}, 10)") == (devices or 1)
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     classifier = LitClassifier.load_from_checkpoint(checkpoint, net=LeNet5("tanh")).eval()
     data = Digits(image_size=28)

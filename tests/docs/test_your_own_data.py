@@ -12,6 +12,7 @@ from PIL import Image
 
 from datamodules import Torchvision
 from tests.conftest import ROOT
+from tests.datamodules.test_idx import bars, write
 from tests.datamodules.test_image_folder import SHADES, photograph
 
 PAGE = (ROOT / "docs" / "your-own-data.md").read_text()
@@ -30,7 +31,8 @@ def test_the_page_can_be_followed(tmp_path):
     exif[0x0112] = 6
     path = tmp_path / "photos" / "test" / "sky" / "0.jpg"
     Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
-    own = [command for command in COMMANDS if "datamodules.Torchvision" not in command]
+    others = {"datamodules.Torchvision", "datamodules.Idx"}
+    own = [command for command in COMMANDS if not others.intersection(command)]
     assert [command[1] for command in own] == [
         *("train.py", "evaluate.py", "predict.py", "export.py", "train.py", "train.py")
     ]
@@ -57,6 +59,19 @@ def test_the_page_can_be_followed(tmp_path):
     assert "images, uint8 (N, 3, 64, 64)" in printed[3]
     assert "start   122 of 122 tensors" in printed[4]
     assert "trained)" in printed[5]
+
+
+def test_files_in_the_format_of_mnist_are_trained_on(train, tmp_path):
+    (command,) = [command for command in COMMANDS if "datamodules.Idx" in command]
+    write(tmp_path / "scans", "train", *bars(300, (24, 20)))
+    write(tmp_path / "scans", "t10k", *bars(60, (24, 20), seed=1), end=".gz")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    assert command[:2] == ["python", "train.py"]
+    ended = train(*command[2:], "--dashboard", "false")
+    assert (ended.status, ended.err) == (0, "")
+    assert "scans, 270 + 30 images of 28 x 28" in ended.out
+    results = json.loads((tmp_path / "runs" / "scans" / "1" / "results.json").read_text())
+    assert results["test_accuracy"] == 1
 
 
 def test_the_dataset_of_torchvision_is_one():
