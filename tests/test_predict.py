@@ -290,7 +290,7 @@ def test_what_is_no_file_is_not_waited_for(run_script, best, tmp_path):
     ended = run_script(main, best, "pipe.png", "zero.png")
     assert ended.status == 2
     assert [line.partition(" is left out: ")[2] for line in ended.err.splitlines()] == [
-        *("it is no file.", "it is no file.", "")
+        *("it is not a file.", "it is not a file.", "")
     ]
 
 

@@ -164,7 +164,7 @@ def test_it_trains_and_its_checkpoint_is_asked_alone(train, tmp_path):
     [
         ("torchvision.datasets.CIFAR11", ["torchvision.datasets.CIFAR10", "CIFAR11"]),
         ("os.path.join", ["torchvision.datasets", "os.path.join"]),
-        ("torchvision.datasets.CIFAR10", ["cannot be had in", "nowhere", "--data.root"]),
+        ("torchvision.datasets.CIFAR10", ["cannot be loaded from", "nowhere", "--data.root"]),
         ("torchvision.datasets.FakeData", ["--data.options", "image"]),
     ],
 )
@@ -181,5 +181,5 @@ def test_what_cannot_be_had_gets_one_line(train, monkeypatch, dataset, named):
 def test_labels_that_are_no_classes_get_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.FakeData, "targets", [0.5] * 60, raising=False)
     data = Torchvision("torchvision.datasets.FakeData", root=str(tmp_path), options=FAKE)
-    with pytest.raises(DatasetError, match="no classes, but float64"):
+    with pytest.raises(DatasetError, match="not classes, but float64"):
         data.prepare_data()
