@@ -152,7 +152,7 @@ def test_a_network_built_by_hand_is_asked_by_its_config(run_script, tmp_path, di
     content = torch.load(digits_run / "checkpoints" / "best.ckpt", weights_only=True)
     del content[LitClassifier.CHECKPOINT_HYPER_PARAMS_KEY]
     torch.save(content, tmp_path / "hand.ckpt")
-    assert_one_line(run_script(evaluate_script.main, "hand.ckpt"), ["built by hand", "--config"])
+    assert_one_line(run_script(evaluate_script.main, "hand.ckpt"), ["built in Python", "--config"])
     figures = []
     own_config = ("hand.ckpt", "--config", digits_run / "config.yaml")
     for asked in (own_config, (digits_run / "checkpoints" / "best.ckpt",)):
@@ -175,7 +175,7 @@ WRONG = {
     ),
     "of images it does not take": (
         lambda path: config(path, LENET, DIGITS | {"init_args": {"image_size": 8}}),
-        ["LeNet5 cannot take images of 8 x 8"],
+        ["LeNet5 does not accept 8 x 8 images"],
     ),
     "a misspelt key": (
         lambda path: config(path, LENET, DIGITS, label_smothing=0.1),
@@ -191,18 +191,18 @@ WRONG = {
     ),
     "data that are none": (
         lambda path: config(path, LENET, {"class_path": "models.lenet.LeNet5"}),
-        ["models.lenet.LeNet5 is no data module"],
+        ["models.lenet.LeNet5 is not a data module"],
     ),
     "a model that is none": (
         lambda path: path.write_text(yaml.safe_dump({"model": LENET, "data": DIGITS})),
         ["LeNet5"],
     ),
     "no data": (lambda path: path.write_text("model: lit_modules.LitClassifier"), ["class_path"]),
-    "a word": (lambda path: path.write_text("lenet"), ["is no config of a training"]),
-    "nothing": (lambda path: path.write_text(""), ["is no config of a training"]),
+    "a word": (lambda path: path.write_text("lenet"), ["is not a training config"]),
+    "nothing": (lambda path: path.write_text(""), ["is not a training config"]),
     "options that are a list": (
         lambda path: config(path, LENET, DIGITS | {"init_args": [1]}),
-        ["is no config of a training"],
+        ["is not a training config"],
     ),
     "no YAML": (lambda path: path.write_text("{"), ["cannot read the config c.yaml"]),
     "no text": (lambda path: path.write_bytes(b"\x80"), ["cannot read the config c.yaml"]),
