@@ -52,7 +52,7 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(quickstart, stopped, 
     assert ended.status == 0
     assert ended.err.splitlines() == [
         "warning: run/checkpoints/last.ckpt is not a checkpoint, or a damaged one. "
-        "Going on from run/checkpoints/best.ckpt, after epoch 1."
+        "Resuming from run/checkpoints/best.ckpt, after epoch 1."
     ]
     assert "going on from best.ckpt" in ended.out
     before = json.loads((stopped.parent / "results.json").read_text())
@@ -118,7 +118,7 @@ def test_the_best_is_there_also_if_it_is_the_last(quickstart, tmp_path):
     flip_a_bit(tmp_path / "run" / "checkpoints" / "last.ckpt")
     ended = quickstart("--trainer.max_epochs", "2")
     assert ended.status == 0
-    assert "Going on from run/checkpoints/best.ckpt, after epoch 2" in ended.err
+    assert "Resuming from run/checkpoints/best.ckpt, after epoch 2" in ended.err
 
 
 def test_damaged_metrics_do_not_keep_a_run_from_going_on(quickstart, stopped):

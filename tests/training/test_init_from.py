@@ -219,7 +219,7 @@ def test_the_config_of_a_run_starts_from_the_same_weights_or_says_so(
     assert "start   10 of 10 tensors of weights.pth\n" in train(*again).out
     of_other_values(tmp_path / "weights.pth")
     again = (*again[:3], "third")
-    assert_one_line(train(*again), ["another content", "--init_from weights.pth."])
+    assert_one_line(train(*again), ["weights.pth has changed", "--init_from weights.pth."])
     assert not (tmp_path / "third").exists()
     assert train(*again, "--init_from", "weights.pth").status == 0
 
@@ -239,7 +239,7 @@ def test_a_run_on_mnist_starts_one_on_other_images(quickstart, train, tmp_path):
     best = "run/checkpoints/best.ckpt"
     ended = train(*QUICKLY, *colours, "--init_from", best, "--run_dir", "other")
     assert (ended.status, ended.err) == (0, "")
-    assert f"start   8 of 10 tensors of {best}; anew: output\n" in ended.out
+    assert f"start   8 of 10 tensors of {best}; new: output\n" in ended.out
 
 
 def of_another_network(path):

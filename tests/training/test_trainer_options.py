@@ -147,7 +147,10 @@ REFUSED = {
     ),
     "no checkpoints": (["--trainer.enable_checkpointing", "false"], ["enable_checkpointing"]),
     "nothing but speed": (["--trainer.barebones", "true"], ["barebones"]),
-    "clipping below 0": (["--trainer.gradient_clip_val", "-1"], ["gradient_clip_val -1"]),
+    "clipping below 0": (
+        ["--trainer.gradient_clip_val", "-1"],
+        ["gradient_clip_val must be at least 0"],
+    ),
     "a clip that is no number": (
         ["--trainer.gradient_clip_val", "nan"],
         ["gradient_clip_val", "expected", "float"],
