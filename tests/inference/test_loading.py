@@ -257,7 +257,7 @@ def test_weights_larger_than_the_file_are_not_weights(checkpoint):
         ),
         (lambda path, weights: torch.save({"state_dict": 5}, path), "is damaged"),
         (lambda path, weights: path.mkdir(), "is a folder"),
-        (lambda path, weights: os.mkfifo(path), "is no file"),
+        (lambda path, weights: os.mkfifo(path), "is not a file"),
         (lambda path, weights: None, "there is no checkpoint"),
     ],
 )

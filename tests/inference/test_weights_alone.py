@@ -167,7 +167,7 @@ DIGITS = {"class_path": "datamodules.Digits", "init_args": {"image_size": 28}}
 WRONG = {
     "of another network": (
         lambda path: config(path, {"class_path": "models.resnet.resnet18"}, DIGITS),
-        ["net.pth", "not of a ResNet", "conv1.weight is missing", "Name the config"],
+        ["net.pth", "do not fit this ResNet", "conv1.weight is missing", "Name the config"],
     ),
     "of other sizes": (
         lambda path: config(path, LENET, DIGITS | {"init_args": {"image_size": 28, "channels": 3}}),

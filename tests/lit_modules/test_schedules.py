@@ -72,12 +72,12 @@ ONE_CYCLE = partial(lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=20)
     ("schedules", "milestones", "wrong"),
     [
         ([STEP_LR, STEP_LR], [], "one fewer than the 2"),
-        ([STEP_LR, STEP_LR], [0], "positive and rise"),
-        ([STEP_LR, STEP_LR, STEP_LR], [9, 9], "positive and rise"),
+        ([STEP_LR, STEP_LR], [0], "positive and increase"),
+        ([STEP_LR, STEP_LR, STEP_LR], [9, 9], "positive and increase"),
         ([STEP_LR, STEP_LR], [100], "not before the end, after 100 steps"),
         ([ONE_CYCLE, STEP_LR], [30], "set total_steps to 30"),
         ([STEP_LR, ONE_CYCLE], [30], "set total_steps to 70"),
-        ([STEP_LR, lr_scheduler.ReduceLROnPlateau], [30], "stand alone"),
+        ([STEP_LR, lr_scheduler.ReduceLROnPlateau], [30], "only schedule"),
     ],
 )
 def test_a_sequence_that_does_not_fit_is_refused(schedules, milestones, wrong):

@@ -79,7 +79,7 @@ def test_a_layer_within_that_is_as_wide_as_the_last_one_does_not():
 
 def test_weights_of_which_nothing_fits_are_refused():
     layer, other = (nn.Sequential(nn.Flatten(), nn.Linear(784, n)) for n in (10, 5))
-    with pytest.raises(ValueError, match="no tensor has its size"):
+    with pytest.raises(ValueError, match="no tensor has the right size"):
         start_from(layer, other.state_dict(), num_classes=10)
 
 
@@ -298,13 +298,13 @@ WRONG = {
     of_another_network: ["LeNet5", "c1.weight is missing", "and 127 more", "--model.net"],
     of_other_sizes: ["c3.weight is (1, 2, 3, 4), not (16, 6, 5, 5)"],
     without_a_layer: ["f6.weight is missing; f6.bias is missing"],
-    with_another_layer: ["f7.weight is too much"],
+    with_another_layer: ["f7.weight is not in the network"],
     a_whole_model: ["torch.save(net.state_dict(), path)", "nothing in it was executed"],
     a_whole_model_before_torch_1_6: ["torch.save(net.state_dict(), path)", "nothing in it was"],
     half_of_safetensors: ["weights.pth holds no weights, or is damaged"],
     a_pickle: ["weights.pth is not a checkpoint"],
-    a_list: ["holds no weights by their names", "torch.save(net.state_dict(), path)"],
-    nothing: ["holds no weights by their names"],
+    a_list: ["holds no weights with names", "torch.save(net.state_dict(), path)"],
+    nothing: ["holds no weights with names"],
     a_text: ["weights.pth is not a checkpoint"],
     half: ["weights.pth is not a checkpoint"],
     lambda path: path.mkdir(): ["weights.pth is a folder"],

@@ -198,7 +198,7 @@ REFUSED = {
     ),
     "a network for a schedule": (
         ["--model.schedule", "torchvision.models.inception_v3"],
-        ["schedule", "Inception3", "no learning-rate scheduler"],
+        ["schedule", "Inception3", "not a learning-rate scheduler"],
     ),
     "a network for one of several schedules": (
         [
@@ -210,7 +210,7 @@ REFUSED = {
                 }
             ),
         ],
-        ["schedule", "Inception3", "no learning-rate scheduler"],
+        ["schedule", "Inception3", "not a learning-rate scheduler"],
     ),
     "no schedules": (
         [
