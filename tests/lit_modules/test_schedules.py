@@ -52,7 +52,7 @@ def test_warmup_and_cosine_span_any_number_of_epochs(max_epochs):
     assert 0 < rates[-1] < 0.02
 
 
-def test_cosine_without_warmup_ends_where_it_is_told():
+def test_cosine_without_warmup_ends_at_its_end_factor():
     schedule = WarmupCosine(warmup=0.0, end=0.25)
     assert schedule(0.0) == 1.0
     assert schedule(0.5) == pytest.approx(0.625)
