@@ -244,7 +244,7 @@ WRONG_USES = {
     ),
     "a best checkpoint of one's own": (
         ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.filename", "best"],
-        ["filename best", "Name another"],
+        ["filename best", "Choose another name"],
     ),
     "no epochs": (["--trainer.max_epochs", "0"], ["max_epochs", "at least 1", "0"]),
     "endless epochs": (["--trainer.max_epochs", "-1"], ["max_epochs", "at least 1", "-1"]),

@@ -104,7 +104,7 @@ def test_smaller_images_are_accepted_or_refused_in_one_line(kind, size):
     if smallest is None or (size >= smallest and kind != "lenet.LeNet5"):
         check_image_size(net, channels=1, image_size=size)
     else:
-        with pytest.raises(UserError, match=f"but of {smallest} x {smallest}"):
+        with pytest.raises(UserError, match=f"but {smallest} x {smallest}"):
             check_image_size(net, channels=1, image_size=size)
 
 
