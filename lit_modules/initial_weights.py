@@ -14,13 +14,13 @@ class Start(NamedTuple):
     Attributes:
         fitting: Number of tensors in the file that fit.
         tensors: Number of tensors in the file.
-        anew: Names of the parameters that keep their random initialization: the last layer has
+        new: Names of the parameters that keep their random initialization: the last layer has
             another size, or is not in the file.
     """
 
     fitting: int
     tensors: int
-    anew: list[str]
+    new: list[str]
 
 
 def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> Start:
@@ -50,7 +50,7 @@ def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> 
         for of, _ in module.named_parameters()
     }
     first = next((n for n, m in layers.items() if isinstance(m, nn.Conv2d)), None)
-    fitted, anew, differences = {}, [], []
+    fitted, new, differences = {}, [], []
     for name in own | weights:
         mine, theirs = own.get(name), weights.get(name)
         if name == f"{first}.weight" and theirs is not None and theirs.ndim == 4:
@@ -60,14 +60,14 @@ def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> 
         if not difference:
             fitted |= {} if theirs is None else {name: theirs}
         elif name in heads and (is_last if theirs is None else theirs.shape[1:] == mine.shape[1:]):
-            anew.append(name)
+            new.append(name)
         else:
             differences.append(difference)
     if not fitted and not differences:
         differences = ["no tensor has the right size"]
     _refuse(net, differences)
     net.load_state_dict(fitted, strict=False)
-    return Start(len(fitted), len(weights), anew)
+    return Start(len(fitted), len(weights), new)
 
 
 def load_whole(net: nn.Module, weights: dict[str, Tensor]) -> None:

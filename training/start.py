@@ -85,11 +85,9 @@ def start_run(asked: str, run: RunFolder, net: nn.Module, num_classes: int) -> t
             f"{path}: {error}. Set the network options of these weights (--model.net), or name "
             "another file."
         ) from error
-    layers = dict.fromkeys(name.rpartition(".")[0] for name in start.anew)
-    anew = f"; new: {', '.join(layers)}" if layers else ""
-    return Source(
-        source.file, digest
-    ), f"{start.fitting} of {start.tensors} tensors of {path}{anew}"
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in start.new)
+    new = f"; new: {', '.join(layers)}" if layers else ""
+    return Source(source.file, digest), f"{start.fitting} of {start.tensors} tensors of {path}{new}"
 
 
 def _started_from(run: RunFolder) -> Source | None:

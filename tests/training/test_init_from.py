@@ -29,7 +29,7 @@ def test_torchvisions_resnet18_initializes_ours_with_ten_classes_and_gray_images
     before = ours.fc.weight.clone()
     start = start_from(ours, read_weights(path), num_classes=10)
     assert (start.fitting, start.tensors) == (120, 122)
-    assert start.anew == ["fc.weight", "fc.bias"]
+    assert start.new == ["fc.weight", "fc.bias"]
     assert torch.equal(ours.fc.weight, before)
     # Up to the last layer, gray images give the same output as in three equal channels.
     ours.fc, theirs.fc = nn.Identity(), nn.Identity()
@@ -42,7 +42,7 @@ def test_gray_kernels_initialize_a_colour_network():
     torch.manual_seed(0)
     gray, colour = LeNet5().eval(), LeNet5(in_channels=3).eval()
     start = start_from(colour, gray.state_dict(), num_classes=10)
-    assert (start.fitting, start.anew) == (10, [])
+    assert (start.fitting, start.new) == (10, [])
     images = torch.rand(4, 1, 28, 28)
     assert torch.allclose(colour(images.expand(-1, 3, -1, -1)), gray(images), atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_a_last_layer_that_is_not_in_the_file_keeps_its_initialization():
     ours = resnet18(in_channels=3)
     before = ours.fc.weight.clone()
     start = start_from(ours, body, num_classes=10)
-    assert (start.fitting, start.tensors, start.anew) == (120, 120, ["fc.weight", "fc.bias"])
+    assert (start.fitting, start.tensors, start.new) == (120, 120, ["fc.weight", "fc.bias"])
     assert torch.equal(ours.fc.weight, before)
     assert torch.equal(ours.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
 
@@ -85,7 +85,7 @@ def test_weights_without_a_fitting_tensor_are_refused():
 
 def test_auxiliary_heads_keep_their_initialization_too():
     start = start_from(GoogLeNet(num_classes=7), GoogLeNet().state_dict(), num_classes=7)
-    assert len(start.anew) == 6
+    assert len(start.new) == 6
     assert start.fitting == start.tensors - 6
 
 
