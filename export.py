@@ -13,7 +13,7 @@ from training.results import commit
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser(
-            "Exports a network to ONNX, checked against PyTorch on test images. The ONNX file maps raw "
+            "Exports a network to ONNX, checked against PyTorch on test images. It maps raw "
             "images, uint8 (N, C, H, W) of the dataset's own size, to probabilities."
         )
         parser.add_argument(
