@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 # Pillow decodes these itself; for PostScript it would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif")
-OF_THE_SYSTEM = ("desktop.ini", "Thumbs.db")  # files that Windows adds to a folder
+SYSTEM_FILES = ("desktop.ini", "Thumbs.db")  # files that Windows adds to a folder
 PIXELS = 16_000_000  # larger images are shrunk first
 MODES = {"1": "L", "P": "RGBA", "I;16": "I", "I;16B": "I"}  # modes to convert before shrinking
 
@@ -26,7 +26,7 @@ def files_in(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if not name.startswith(".") and name not in OF_THE_SYSTEM:
+            if not name.startswith(".") and name not in SYSTEM_FILES:
                 path = Path(place, name)
                 if path.is_file():
                     yield path
@@ -90,9 +90,9 @@ def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
                 factor = _reduction(opened)
                 wanted = (opened.width // factor, opened.height // factor)
                 opened.draft(None, (smallest, smallest) if smallest else wanted)
-                return _smaller(ImageOps.exif_transpose(opened))
+                return _shrink(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError as error:
-        raise ImageError(_what_it_is(path)) from error
+        raise ImageError(_unsupported(path)) from error
     except Image.DecompressionBombError as error:
         most = 2 * Image.MAX_IMAGE_PIXELS // 1_000_000
         raise ImageError(f"it has more than {most} million pixels: make it smaller") from error
@@ -120,7 +120,7 @@ def _reduction(image: Image.Image) -> int:
     return math.ceil(math.sqrt(image.width * image.height / PIXELS))
 
 
-def _smaller(image: Image.Image) -> Image.Image:
+def _shrink(image: Image.Image) -> Image.Image:
     """Shrinks a very large image to save memory."""
     factor = _reduction(image)
     if factor == 1:
@@ -130,7 +130,7 @@ def _smaller(image: Image.Image) -> Image.Image:
     return image.reduce((min(factor, image.width), min(factor, image.height)))
 
 
-def _what_it_is(path: Path) -> str:
+def _unsupported(path: Path) -> str:
     with open(path, "rb") as file:
         start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:] in HEIC:

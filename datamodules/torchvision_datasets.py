@@ -22,7 +22,7 @@ from datamodules.image_cache import Decoded, ImageCache
 from datamodules.image_files import fitted
 from datamodules.published_files import DatasetError
 
-LOOKED_AT = 8  # images, to tell whether all have the same size
+PROBED = 8  # images, to tell whether all have the same size
 # Torchvision's names of the splits.
 NAMES = {
     "train": ("train", "trainval", "train-standard"),
@@ -78,7 +78,7 @@ class Torchvision(DecodedImages):
 
     def look(self) -> dict[str, Any]:
         train = self._datasets["train"]
-        images = [train[index][0] for index in range(min(LOOKED_AT, len(train)))]
+        images = [train[index][0] for index in range(min(PROBED, len(train)))]
         width, height = images[0].size
         is_of_one_size = width == height and all(image.size == images[0].size for image in images)
         is_gray = images[0].mode in ("1", "L", "I;16", "I")

@@ -19,11 +19,11 @@ from lit_modules.hyperparameters import UntrustedError, check_hyperparameters
 from lit_modules.initial_weights import load_whole
 from terminal.errors import UserError, raising
 
-CANNOT_BE_BUILT = (
+BUILD_ERRORS = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError, ArgumentError),
 )
 
-OF_THE_MACHINE = ("root", "cache")  # folders of this machine
+LOCAL_OPTIONS = ("root", "cache")  # folders of this machine
 OPTIONAL = Parameter("root", Parameter.KEYWORD_ONLY, default=None)
 
 
@@ -68,7 +68,7 @@ def load(
             f"{path} does not describe its network, which was built in Python: name its config by "
             "--config; in Python, LitClassifier.load_from_checkpoint(path, net=...)."
         )
-    with raising(*CANNOT_BE_BUILT):
+    with raising(*BUILD_ERRORS):
         classifier = LitClassifier.restore(checkpoint, trust_classes=trust_classes)
         data = _build_data(of_data, dataset, root)
         if isinstance(data, DecodedImages):
@@ -88,7 +88,7 @@ def _load_by_config(
     weights = read_weights(path)
     model, of_data = read_config(config)
     options = {key: value for key, value in of_data["init_args"].items() if key != "augment"}
-    with raising(*CANNOT_BE_BUILT, advice=f", in {config}."):
+    with raising(*BUILD_ERRORS, advice=f", in {config}."):
         data = _build_data(
             options | {"_class_path": of_data["class_path"]}, dataset, root or options.get("root")
         )
@@ -116,7 +116,7 @@ def _build_data(
     options = {
         key: value
         for key, value in hyperparameters.items()
-        if not key.startswith("_") and key not in OF_THE_MACHINE
+        if not key.startswith("_") and key not in LOCAL_OPTIONS
     }
     if root:
         options["root"] = root

@@ -17,7 +17,7 @@ OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 # Keys that hold the weights, and prefixes of parameter names, added by a LightningModule,
 # DataParallel or torch.compile.
-WRAPPED_IN = ("state_dict", "model_state_dict", "model")
+WEIGHT_KEYS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("net.", "module.", "_orig_mod.", "model.")
 
 NAME_ITS_CONFIG = (
@@ -91,7 +91,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _unwrapped(content: Any) -> Any:
     """The weights in a dict with other entries, or else `content` itself."""
-    for name in WRAPPED_IN:
+    for name in WEIGHT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     return content

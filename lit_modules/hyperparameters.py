@@ -31,7 +31,7 @@ TRUSTED = (
     *("torchvision.models.", "torchvision.datasets."),
     "lightning.pytorch.cli.instantiate_module",
 )
-PARTS = (
+TRUSTED_CLASSES = (
     nn.Module,
     LightningDataModule,
     VisionDataset,
@@ -40,7 +40,7 @@ PARTS = (
     WarmupCosine,
     Schedules,
 )
-ALSO = ("lightning.pytorch.cli.instantiate_module",)
+ALSO_TRUSTED = ("lightning.pytorch.cli.instantiate_module",)
 # Arguments for which torchvision's networks download weights.
 DOWNLOADED = ("weights", "weights_backbone", "pretrained", "pretrained_backbone")
 PATTERNS = ("trainable",)  # arguments that are patterns, not names to import
@@ -147,12 +147,12 @@ def _is_trusted(name: str) -> bool:
         if not own.startswith(TRUSTED) or any(part.startswith("_") for part in own.split(".")[-1:]):
             return False
         if isinstance(found, type):
-            return issubclass(found, PARTS)
+            return issubclass(found, TRUSTED_CLASSES)
         makes = get_type_hints(found).get("return")
     except (ImportError, AttributeError, ValueError, TypeError, NameError):
         return False
     is_maker = isinstance(makes, type) and issubclass(makes, nn.Module)
-    return is_maker or own in ALSO or own.startswith("torch.nn.functional.")
+    return is_maker or own in ALSO_TRUSTED or own.startswith("torch.nn.functional.")
 
 
 def _names(value: Any, key: str = "") -> Iterator[str]:

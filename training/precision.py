@@ -4,7 +4,7 @@ import torch
 
 # MACs of a forward pass per image. Below this, a CPU gains little or nothing: converting short sums
 # to bfloat16 takes about as long as it saves.
-WORTH_CONVERTING = 10_000_000
+WORTHWHILE_MACS = 10_000_000
 
 
 def usual_precision(accelerator: str, macs: int) -> str:
@@ -17,7 +17,7 @@ def usual_precision(accelerator: str, macs: int) -> str:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        has_bf16 = macs >= WORTH_CONVERTING and _processor_has_bf16()
+        has_bf16 = macs >= WORTHWHILE_MACS and _processor_has_bf16()
     return "bf16-mixed" if has_bf16 else "32-true"
 
 

@@ -19,7 +19,7 @@ REFUSED = {"max_steps": WHOLE_EPOCHS, "max_time": WHOLE_EPOCHS}
 AT_LEAST_1 = (
     *("max_epochs", "log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"),
 )
-NOT_NOTHING = ("limit_train_batches", "limit_test_batches")
+NOT_ZERO = ("limit_train_batches", "limit_test_batches")
 # They change the weights, the batch or the number of steps, and checkpoints do not record it.
 REFUSED_CALLBACKS = {
     callbacks.StochasticWeightAveraging: "averages after the last checkpoint, so its average is "
@@ -38,7 +38,7 @@ REFUSED_CALLBACKS = {
     "Train a part with --model.trainable, such as 'fc.*', then all of it from that run's best.ckpt "
     "with --init_from.",
 }
-MEASURED = ("train/loss", "train/acc", "val/loss", "val/acc")
+METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
 AVERAGED_IN_32_BITS = ("16-true", "64-true", "64")
 REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveraging"}
 
@@ -105,7 +105,7 @@ def check_trainer_options(trainer: Namespace) -> None:
         raise UserError(
             f"trainer.gradient_clip_val must be at least 0, got {trainer.gradient_clip_val}."
         )
-    for name in NOT_NOTHING:
+    for name in NOT_ZERO:
         if trainer[name] == 0:
             raise UserError(f"trainer.{name} 0 leaves nothing to do.")
     if trainer.check_val_every_n_epoch is None:
@@ -152,10 +152,10 @@ def check_watched(watching: Sequence[Callback], module: LightningModule) -> None
         return
     for callback in watching:
         watched = getattr(callback, "monitor", None)
-        if watched is not None and watched not in MEASURED:
+        if watched is not None and watched not in METRICS:
             raise UserError(
                 f"{type(callback).__name__} monitors {watched}, but the metrics are "
-                f"{', '.join(MEASURED)}."
+                f"{', '.join(METRICS)}."
             )
 
 
