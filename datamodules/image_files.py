@@ -47,7 +47,7 @@ def read_photograph(path: Path, size: int, channels: int) -> np.ndarray:
         uint8 (channels, size, size).
 
     Raises:
-        ImageError: If the file is no image, damaged or too large to be safe.
+        ImageError: If the file is not an image, damaged, or too large to be safe.
     """
     return fitted(open_upright(path, smallest=size), size, channels)
 
@@ -78,7 +78,7 @@ def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
             at a half, a quarter or an eighth of its size.
 
     Raises:
-        ImageError: If the file is no image, damaged or too large to be safe.
+        ImageError: If the file is not an image, damaged, or too large to be safe.
     """
     try:
         if not path.is_file():
