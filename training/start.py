@@ -47,11 +47,11 @@ class Source(NamedTuple):
         return f"{self.file} ({self.content})" if self.sha256 else self.file
 
 
-def start_run(asked: str, run: RunFolder, net: nn.Module, num_classes: int) -> tuple[Source, str]:
+def start_run(initial: str, run: RunFolder, net: nn.Module, num_classes: int) -> tuple[Source, str]:
     """Loads the initial weights of a new run into its network, but not of a resumed run.
 
     Args:
-        asked: The file, with its digest if it comes from a run's config.
+        initial: The file, with its digest if it comes from a run's config.
         run: The run folder.
         net: The network.
         num_classes: Its number of classes.
@@ -62,7 +62,7 @@ def start_run(asked: str, run: RunFolder, net: nn.Module, num_classes: int) -> t
     Raises:
         UserError: If the weights do not fit, or have another digest.
     """
-    source = Source.of(asked)
+    source = Source.of(initial)
     path = Path(source.file)
     if run.has_checkpoints():
         before = _started_from(run)
