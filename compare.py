@@ -13,13 +13,13 @@ from terminal.scripts import OneLineParser, output_folder
 
 def main() -> None:
     with one_line_errors():
-        parser = OneLineParser("Puts finished runs side by side: one table and its plots.")
+        parser = OneLineParser("Compares finished runs in a table and plots.")
         parser.add_argument(
             "runs",
             nargs="*",
             type=Path,
             default=[Path("runs")],
-            help="run folders, or folders of them; default: runs",
+            help="run folders, or parent folders; default: runs",
         )
         parser.add_argument(
             "--out", type=output_folder, default=Path("runs/comparison"), metavar="DIR"

@@ -13,8 +13,8 @@ from training.results import commit
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser(
-            "Makes an ONNX file of a network, checked against PyTorch on test images. It takes raw "
-            "images, uint8 (N, C, H, W) of the dataset's own size, and gives probabilities."
+            "Exports a network to ONNX, checked against PyTorch on test images. It maps raw "
+            "images, uint8 (N, C, H, W) of the dataset's own size, to probabilities."
         )
         parser.add_argument(
             "--out", type=output_file(".onnx"), default=Path("model.onnx"), metavar="FILE"

@@ -15,7 +15,7 @@ from terminal.scripts import ScriptParser, output_folder
 
 def main() -> None:
     with one_line_errors():
-        parser = ScriptParser("Asks a network about images, or about ten of its test set.")
+        parser = ScriptParser("Classifies images, or ten images of the test set.")
         parser.add_argument("images", nargs="*", type=Path, help="image files, or folders of them")
         parser.add_argument("--out", type=output_folder, default=Path("predictions"), metavar="DIR")
         parser.add_argument("--top_k", type=int, help="classes to name for each image; 3 of many")

@@ -11,11 +11,11 @@ from terminal.scripts import OneLineParser
 def main() -> None:
     with one_line_errors():
         parser = OneLineParser(
-            "Trains a config with other values, again and again, and keeps what is best on the "
-            "validation set. The same command goes on. Other options are train.py's."
+            "Trains a config with different hyperparameters and finds the best on the validation "
+            "set. The same command resumes the sweep. Other options are passed to train.py."
         )
-        parser.add_argument("--space", type=Path, required=True, help="what is varied")
-        parser.add_argument("--trials", type=int, default=20, help="how many in all")
+        parser.add_argument("--space", type=Path, required=True, help="file of the search space")
+        parser.add_argument("--trials", type=int, default=20, help="total number of trials")
         parser.add_argument("--run_dir", type=Path, help="default: runs/sweep/<name of the space>")
         options, arguments = parser.parse_known_args()
         try:

@@ -1,6 +1,6 @@
 """Trains a network: python train.py --config configs/lenet.yaml [--KEY VALUE ...].
 
-The same command with the same --run_dir goes on where a killed run has stopped.
+The same command with the same --run_dir resumes a killed run.
 """
 
 import torch
@@ -31,8 +31,8 @@ def train(cli: TrainingCLI, run: RunFolder) -> None:
         print_facts(cli.facts())
     trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from)
     if trainer.overfit_batches:
-        return  # the test set is not for trying things out
-    # The weights alone: with ckpt_path, callbacks would go back to the best epoch, and average.
+        return  # the test set is only for real runs
+    # Only the weights: with ckpt_path, callbacks would return to the best epoch, and average.
     best = trainer.strategy.load_checkpoint(run.best)
     cli.model.load_state_dict(best["state_dict"])
     torch.set_float32_matmul_precision("highest")  # as evaluate.py

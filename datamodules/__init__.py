@@ -1,4 +1,4 @@
-"""Data modules: files to verified tensors to batches on the device."""
+"""Data modules: verify and load a dataset, and make its batches on the device."""
 
 from datamodules.digits import Digits
 from datamodules.idx import Idx

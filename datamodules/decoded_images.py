@@ -1,4 +1,4 @@
-"""The base of datasets whose images are decoded once, and kept in a cache."""
+"""Base class of datasets whose images are decoded once and cached."""
 
 import math
 from abc import abstractmethod
@@ -14,15 +14,15 @@ from datamodules.in_memory import InMemoryDataModule
 from datamodules.published_files import DatasetError
 
 FACTS = ("name", "classes", "mean", "std", "native_size", "native_channels")
-LARGEST = 4096  # pixels, of a side
-SIZE = 224  # pixels, where none is given and images have several
-HELD_OUT = 10  # percent of the training images, for each split that there is not
+LARGEST = 4096  # pixels, largest side
+SIZE = 224  # pixels, default side if the images differ in size
+HELD_OUT = 10  # percent of the training images, for each missing split
 
 
 class DecodedImages(InMemoryDataModule):
-    """Its facts are those of the images, or those that a checkpoint holds.
+    """A dataset whose properties come from its images, or from a checkpoint.
 
-    So a checkpoint can be asked without the images. A subclass implements `look`, `split_off` and
+    So a checkpoint can be used without the images. A subclass implements `look`, `split_off` and
     `decode`.
     """
 
@@ -35,26 +35,26 @@ class DecodedImages(InMemoryDataModule):
 
     @abstractmethod
     def look(self) -> dict[str, Any]:
-        """The facts that are known before an image is decoded: all but `mean` and `std`."""
+        """The properties in `FACTS` that need no decoded images: all but `mean` and `std`."""
 
     @property
     @abstractmethod
     def split_off(self) -> list[str]:
-        """The splits that there are not, and that training images are held out for."""
+        """The missing splits (val, test), for which training images are held out."""
 
     @abstractmethod
     def decode(self, split: str) -> Decoded:
-        """Decodes the images of a split, train, val or test, or finds them decoded."""
+        """Returns the images of a split (train, val or test) from the cache, or decodes them."""
 
     def decoded(self, split: str) -> Decoded:
-        """The images of a split."""
+        """The decoded images of a split."""
         if split not in self._decoded:
             self._decoded[split] = self.decode(split)
         return self._decoded[split]
 
     @property
     def note(self) -> str:
-        """Which splits are made of training images."""
+        """Says which splits are held out from the training images."""
         names = " and ".join(self.split_off)
         return f"{names}: {HELD_OUT} % of train each" if names else ""
 
@@ -76,30 +76,30 @@ class DecodedImages(InMemoryDataModule):
 
     @property
     def mean(self) -> list[float]:
-        """Mean of the training images, of each channel."""
+        """Mean of the training images, per channel."""
         return self._fact("mean")
 
     @property
     def std(self) -> list[float]:
-        """Standard deviation of the training images, of each channel."""
+        """Standard deviation of the training images, per channel."""
         return self._fact("std")
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to be asked without the images."""
+        """The properties by which a checkpoint can be used without the images."""
         return {name: self._fact(name) for name in FACTS}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the facts of a checkpoint.
+        """Restores the properties from a checkpoint.
 
         Raises:
-            ValueError: If they are none.
-            DatasetError: If a training goes on, and its images are no longer the same.
+            ValueError: If they are invalid.
+            DatasetError: If a resumed training has other images than before.
         """
         _check_facts(state_dict)
         if "train" in self.splits and self.state_dict() | {"name": ""} != state_dict | {"name": ""}:
             raise DatasetError(
-                f"the images of {self.name} are not those that the run was started with. Start "
-                "another run, or put them back."
+                f"the images of {self.name} have changed since the run started. Start a new run, "
+                "or restore the images."
             )
         self._known = {name: state_dict[name] for name in FACTS}
 
@@ -113,14 +113,14 @@ class DecodedImages(InMemoryDataModule):
 
 
 def hold_out(labels: Tensor, split_off: Sequence[str]) -> dict[str, Tensor]:
-    """Holds out training samples for splits that there are not, of each class its share.
+    """Holds out training samples for the missing splits, stratified by class.
 
     Args:
-        labels: Those of all training samples, int64 (N,).
-        split_off: The splits, of test and val.
+        labels: Labels of all training samples, int64 (N,).
+        split_off: The missing splits: test, val or both.
 
     Returns:
-        Indices of the samples of each, and of `train`, which keeps the rest.
+        Indices of the samples of each split; `train` keeps the rest.
     """
     number = math.ceil(len(labels) * HELD_OUT / 100)
     left, found = torch.arange(len(labels)), {}
@@ -132,16 +132,16 @@ def hold_out(labels: Tensor, split_off: Sequence[str]) -> dict[str, Tensor]:
 
 
 def _check_facts(facts: dict[str, Any]) -> None:
-    """Checks what a checkpoint, which can be anybody's, says of a dataset."""
+    """Checks the properties of a dataset in a checkpoint, which may be from anybody."""
     classes, channels = facts.get("classes"), facts.get("native_channels")
     is_list = isinstance(classes, list) and len(classes) > 1
     if not is_list or not all(isinstance(name, str) for name in (*classes, facts.get("name"))):
-        raise ValueError("the checkpoint has no names of classes")
+        raise ValueError("the checkpoint has no class names")
     size = facts.get("native_size")
     if type(size) is not int or not 1 <= size <= LARGEST or channels not in (1, 3):
-        raise ValueError("the checkpoint has no size of images")
+        raise ValueError("the checkpoint has no valid image size")
     for key in ("mean", "std"):
         values = facts.get(key)
         is_list = isinstance(values, list) and len(values) == channels
         if not is_list or not all(type(v) is float and math.isfinite(v) for v in values):
-            raise ValueError(f"the checkpoint has no {key} of {channels} channels")
+            raise ValueError(f"the checkpoint has no {key} for {channels} channels")

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn and need no download."""
+"""Handwritten digits bundled with scikit-learn: no download."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from datamodules.in_memory import InMemoryDataModule
 class Digits(InMemoryDataModule):
     """The test set of UCI's optical digits: 1,797 real digits, 8 x 8, 17 gray levels.
 
-    1,257 train, 180 validate and 360 test, stratified by class.
+    1,257 training, 180 validation and 360 test images, stratified by class.
 
     Source: Alpaydin and Kaynak 1998, https://doi.org/10.24432/C50P49
     """
@@ -23,7 +23,7 @@ class Digits(InMemoryDataModule):
     native_size = 8
 
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
-        from sklearn.datasets import load_digits  # slow to import, and for this dataset alone
+        from sklearn.datasets import load_digits  # slow to import, only used here
 
         data = load_digits()
         images = torch.from_numpy(data.images).mul(255 / 16).round().to(torch.uint8)

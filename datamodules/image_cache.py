@@ -1,4 +1,4 @@
-"""Decodes images once, in parallel, to a file that is mapped into memory."""
+"""Decodes images once, in parallel, into a memory-mapped file."""
 
 import hashlib
 import json
@@ -21,18 +21,18 @@ from terminal.console import console
 from terminal.devices import usable_processors
 from terminal.errors import printable
 
-FORMAT = 1  # of the cache; another one is decoded anew
-AT_ONCE = 512  # images in memory while they are decoded
+FORMAT = 1  # version of the cache; other versions are decoded again
+AT_ONCE = 512  # images decoded and in memory at the same time
 
 
 class Decoded(NamedTuple):
-    """Decoded images, and what is known of them.
+    """Decoded images and their statistics.
 
     Attributes:
-        images: uint8 (N, C, H, W), mapped from a file, which processes share.
-        kept: Which of the sources are images, int64 (N,).
-        left_out: The reason for each other source, by its name.
-        histogram: How often each value comes in each channel, int64 (C, 256).
+        images: uint8 (N, C, H, W), memory-mapped from a file and shared by processes.
+        kept: Indices of the sources that were decoded, int64 (N,).
+        left_out: For each source that could not be decoded, its name and the reason.
+        histogram: Count of each value in each channel, int64 (C, 256).
     """
 
     images: Tensor
@@ -42,12 +42,12 @@ class Decoded(NamedTuple):
 
 
 class ImageCache:
-    """Decoded images in a folder, decoded again when their sources change.
+    """Cache folder of decoded images, which are decoded again when their sources change.
 
     Args:
-        folder: Where the cache is, or goes to.
+        folder: Folder of the cache, created if missing.
         size: Side of the images.
-        channels: Their channels, 1 or 3.
+        channels: Number of channels, 1 or 3.
     """
 
     def __init__(self, folder: Path, size: int, channels: int) -> None:
@@ -63,14 +63,14 @@ class ImageCache:
         decode: Callable[[int], np.ndarray],
         threads: int = 0,
     ) -> Decoded:
-        """Decodes images, or finds them decoded.
+        """Returns images from the cache, or decodes them.
 
         Args:
-            name: What they are called in the cache: train, val or test.
-            sources: The images' names.
-            fingerprint: What changes when one of them does.
-            decode: Gives the image of a source, by its index, as uint8 (C, H, W).
-            threads: How many call it at a time; 0 is one for each processor.
+            name: Name of the split in the cache: train, val or test.
+            sources: Names of the images.
+            fingerprint: A text that changes when one of the images does.
+            decode: Returns the image of a source, by its index, as uint8 (C, H, W).
+            threads: Number of threads that decode; 0 means one for each processor.
 
         Raises:
             DatasetError: If the cache cannot be written.
@@ -90,11 +90,11 @@ class ImageCache:
                         self._remove_others(start, images.stem)
             except OSError as error:
                 raise DatasetError(
-                    f"the decoded images cannot be kept in {self.folder}: {error}. Name another "
+                    f"the decoded images cannot be written to {self.folder}: {error}. Name another "
                     "folder with --data.cache."
                 ) from error
         shape = (known["number"], self.channels, self.size, self.size)
-        # Copied when written to: torch knows no tensors that are read-only.
+        # Copy-on-write: torch has no read-only tensors.
         mapped = np.memmap(images, np.uint8, mode="c", shape=shape) if known["number"] else None
         is_kept = [source not in known["left_out"] for source in sources]
         return Decoded(
@@ -105,7 +105,7 @@ class ImageCache:
         )
 
     def _read_facts(self, images: Path) -> dict[str, Any]:
-        """What is known of decoded images; nothing if they are not there, or not whole."""
+        """Reads the statistics of decoded images; empty if the images are missing or incomplete."""
         try:
             known = json.loads(images.with_suffix(".json").read_text(encoding="utf-8"))
             size = known["number"] * self.channels * self.size**2
@@ -125,7 +125,7 @@ class ImageCache:
         number = len(sources)
         needed = number * self.channels * self.size**2
         if needed > (free := shutil.disk_usage(self.folder).free):
-            raise OSError(f"it takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+            raise OSError(f"they need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
         left_out: dict[str, str] = {}
         histogram = np.zeros((self.channels, 256), np.int64)
 
@@ -153,25 +153,25 @@ class ImageCache:
         return known
 
     def _remove_others(self, start: str, stem: str) -> None:
-        """Removes what was decoded of the files as they were before."""
+        """Removes the decoded images of an older fingerprint."""
         for path in self.folder.glob(f"{start}*"):
             if path.stem != stem and path.suffix in (".images", ".json"):
                 path.unlink(missing_ok=True)
 
 
 def mean_and_std(histogram: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel's values in [0, 1], of counts (C, 256)."""
+    """Mean and standard deviation per channel, in [0, 1], from a histogram (C, 256)."""
     values = torch.arange(256, dtype=torch.float64) / 255
     shares = histogram.double() / histogram.sum(1, keepdim=True)
     means = shares @ values
     variances = shares @ values.square() - means.square()
-    # A channel without any contrast is left as it is.
+    # The values of a constant channel are not scaled.
     stds = [value or 1.0 for value in variances.clamp(min=0).sqrt().tolist()]
     return means.tolist(), stds
 
 
 def describe(left_out: dict[str, str]) -> str:
-    """Files with the reason why they are left out, the first ones by name."""
+    """Names the first files that are left out, with the reasons."""
     named = [f"{printable(name)} ({reason})" for name, reason in list(left_out.items())[:3]]
     more = f" and {len(left_out) - 3:,} more" if len(left_out) > 3 else ""
     return ", ".join(named) + more
@@ -180,7 +180,7 @@ def describe(left_out: dict[str, str]) -> str:
 def _in_parallel(
     decode: Callable[[int], np.ndarray], number: int, threads: int
 ) -> Iterator[np.ndarray | ImageError]:
-    """Decodes in order; gives an error for what is no image."""
+    """Decodes in order; yields the error of a source that cannot be decoded."""
 
     def or_error(index: int) -> np.ndarray | ImageError:
         try:
@@ -188,7 +188,7 @@ def _in_parallel(
         except ImageError as error:
             return error
 
-    # Threads, as Pillow decodes without the GIL.
+    # Threads are enough: Pillow releases the GIL while it decodes.
     with ThreadPoolExecutor(threads or usable_processors()) as pool:
         starts = range(0, number, AT_ONCE)
         hidden = not console.is_terminal

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Pillow decodes these by itself; for PostScript it would start another program.
+# Pillow decodes these itself; for PostScript it would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif")
-OF_THE_SYSTEM = ("desktop.ini", "Thumbs.db")  # what Windows leaves in a folder
-PIXELS = 16_000_000  # of an image that is worked on; larger ones are made smaller first
-MODES = {"1": "L", "P": "RGBA", "I;16": "I", "I;16B": "I"}  # that have to be others to be smaller
+SYSTEM_FILES = ("desktop.ini", "Thumbs.db")  # files that Windows adds to a folder
+PIXELS = 16_000_000  # larger images are shrunk first
+MODES = {"1": "L", "P": "RGBA", "I;16": "I", "I;16B": "I"}  # modes to convert before shrinking
 
 
 class ImageError(Exception):
@@ -22,37 +22,38 @@ class ImageError(Exception):
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """The files in a folder and in the folders within it, without hidden and system files."""
+    """The files in a folder and its subfolders, without hidden and system files."""
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if not name.startswith(".") and name not in OF_THE_SYSTEM:
+            if not name.startswith(".") and name not in SYSTEM_FILES:
                 path = Path(place, name)
                 if path.is_file():
                     yield path
 
 
 def read_photograph(path: Path, size: int, channels: int) -> np.ndarray:
-    """Reads an image, resized so that its shorter side is `size`, and cropped to the middle.
+    """Reads an image, resizes it so that its shorter side is `size`, and crops the center.
 
-    Bilinear and antialiased. Of several pictures in a file the first; transparency becomes white.
+    Resizing is bilinear and antialiased. Of a file with several pictures, it reads the first.
+    Transparency becomes white.
 
     Args:
         path: A BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file of any mode and bit depth.
         size: Side of the result.
-        channels: 1 is gray, 3 is RGB.
+        channels: 1 for gray, 3 for RGB.
 
     Returns:
         uint8 (channels, size, size).
 
     Raises:
-        ImageError: If the file is no image, damaged or too large to be safe.
+        ImageError: If the file is not an image, damaged, or too large to be safe.
     """
     return fitted(open_upright(path, smallest=size), size, channels)
 
 
 def fitted(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """Resizes an image so that its shorter side is `size`, and crops it to the middle.
+    """Resizes an image so that its shorter side is `size`, and crops the center.
 
     Returns:
         uint8 (channels, size, size).
@@ -69,41 +70,41 @@ def fitted(image: Image.Image, size: int, channels: int) -> np.ndarray:
 
 
 def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
-    """Reads an image and turns it as its EXIF orientation says; a very large one is made smaller.
+    """Reads an image, rotates it by its EXIF orientation, and shrinks a very large one.
 
     Args:
         path: The file.
-        smallest: Side that it may be decoded at, where the format can do that: JPEG, at a half, a
-            quarter or an eighth.
+        smallest: Smallest side at which it may be decoded. Only JPEG uses it, which can be decoded
+            at a half, a quarter or an eighth of its size.
 
     Raises:
-        ImageError: If the file is no image, damaged or too large to be safe.
+        ImageError: If the file is not an image, damaged, or too large to be safe.
     """
     try:
         if not path.is_file():
-            raise ImageError("it is no file")  # opening a pipe would block
+            raise ImageError("it is not a file")  # opening a pipe would block
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of decoders, about what they can do without
-            # By its name, Pillow maps a TIFF into memory, and garbles one that has to be turned.
+            warnings.simplefilter("ignore")  # decoders warn about data that they can skip
+            # Given a path, Pillow memory-maps a TIFF, and garbles one that has to be rotated.
             with open(path, "rb") as file, Image.open(file, formats=FORMATS) as opened:
                 factor = _reduction(opened)
                 wanted = (opened.width // factor, opened.height // factor)
                 opened.draft(None, (smallest, smallest) if smallest else wanted)
-                return _smaller(ImageOps.exif_transpose(opened))
+                return _shrink(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError as error:
-        raise ImageError(_what_it_is(path)) from error
+        raise ImageError(_unsupported(path)) from error
     except Image.DecompressionBombError as error:
         most = 2 * Image.MAX_IMAGE_PIXELS // 1_000_000
         raise ImageError(f"it has more than {most} million pixels: make it smaller") from error
     except ImageError:
         raise
-    except Exception as error:  # whatever a decoder raises at what anybody has made
+    except Exception as error:  # decoders raise anything on damaged files
         raise ImageError(str(error).rstrip(".") or type(error).__name__) from error
 
 
 def brightness(image: Image.Image) -> np.ndarray:
-    """The brightness of an image (H, W), in [0, 1], without regard to transparency."""
-    if image.mode.startswith("I"):  # 16 bits, which conversion would cut off at 255
+    """The brightness of an image (H, W), in [0, 1]; ignores transparency."""
+    if image.mode.startswith("I"):  # 16 bits: `convert` would clip at 255
         return np.clip(np.array(image, np.float32) / 65535, 0, 1)
     if image.mode == "F":
         values = np.nan_to_num(np.array(image))
@@ -119,8 +120,8 @@ def _reduction(image: Image.Image) -> int:
     return math.ceil(math.sqrt(image.width * image.height / PIXELS))
 
 
-def _smaller(image: Image.Image) -> Image.Image:
-    """Shrinks a very large image, so that working on it fits into memory."""
+def _shrink(image: Image.Image) -> Image.Image:
+    """Shrinks a very large image to save memory."""
     factor = _reduction(image)
     if factor == 1:
         return image
@@ -129,9 +130,9 @@ def _smaller(image: Image.Image) -> Image.Image:
     return image.reduce((min(factor, image.width), min(factor, image.height)))
 
 
-def _what_it_is(path: Path) -> str:
+def _unsupported(path: Path) -> str:
     with open(path, "rb") as file:
         start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:] in HEIC:
-        return "it is a HEIC photo, which is not read: save it as JPEG or PNG"
+        return "HEIC photos are not supported: save it as JPEG or PNG"
     return f"it is none of {', '.join(FORMATS)}"

@@ -1,4 +1,4 @@
-"""Images of the user's own, in a folder for each class."""
+"""The user's own images, in one folder per class."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ SPLITS = ("train", "val", "test")
 
 
 class Listing(NamedTuple):
-    """Files of a split and their labels, int64 (N,)."""
+    """The files of a split and their labels, int64 (N,)."""
 
     files: list[Path]
     labels: Tensor
@@ -32,26 +32,26 @@ class Listing(NamedTuple):
 class ImageFolder(DecodedImages):
     """Images in `<root>/train/<class>/*`, `<root>/val/<class>/*` and `<root>/test/<class>/*`.
 
-    Where there is no `val` or `test`, 10 % of the training images are split off for it, of each
-    class its share, the same ones for every seed. Files are decoded once, resized so that the
-    shorter side is `image_size` and cropped to the middle, and kept as bytes in a cache that is
-    mapped into memory: it can be larger than the memory, processes share it, and it is made anew
-    when files change. Mean and standard deviation are those of the training images. A checkpoint
-    holds them and the names of the classes, so it can be asked without the folder.
+    If `val` or `test` is missing, 10 % of the training images are held out for it, stratified by
+    class, the same ones for every seed. Files are decoded once, resized so that the shorter side
+    is `image_size`, center-cropped, and cached as bytes in a memory-mapped file: it can be larger
+    than the memory, processes share it, and it is made again when files change. Mean and standard
+    deviation are computed from the training images. A checkpoint holds them and the class names,
+    so it can be used without the folder.
 
     Args:
-        root: The folder.
+        root: The folder above.
         batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
-        image_size: Side of the images; None is 224.
-        channels: 1 reads the images as gray; None is 3, colour.
-        augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training.
+        image_size: Side of the images; None means 224.
+        channels: 1 reads the images as gray; None means 3, colour.
+        augment: Modules that augment a training batch of images in [0, 1], (N, C, H, W).
         mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp`.
-        strict: Whether a file that is no image is an error; else it is named and left out.
-        cache: Folder of the decoded images; None is `<root>/.decoded`.
+        strict: Whether a file that is not an image is an error; if not, a warning names it.
+        cache: Folder of the decoded images; None means `<root>/.decoded`.
 
     Raises:
         ValueError: If a value is out of range.
-        DatasetError: In `prepare_data` and `setup`, if the folder is not as above.
+        DatasetError: In `prepare_data` and `setup`, if the folder does not have this layout.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ImageFolder(DecodedImages):
         return [name for name in SPLITS if not (self._root / name).is_dir()]
 
     def prepare_data(self) -> None:
-        """Decodes all images, unless the cache holds them."""
+        """Decodes all images that are not in the cache."""
         for name in self._listings:
             self.decoded(name)
 
@@ -92,10 +92,10 @@ class ImageFolder(DecodedImages):
         for name in ("test",) if stage == "test" else ("train", "val"):
             decoded = self.decoded(name)
             if left_out := decoded.left_out:
-                what = f"what is no image in {self._root} ({name}, {len(left_out):,})"
+                what = f"files that are not images in {self._root} ({name}, {len(left_out):,})"
                 if self.strict:
-                    raise DatasetError(f"{what} has to be taken away: {describe(left_out)}.")
-                warn(f"{what} is left out: {describe(left_out)}.")
+                    raise DatasetError(f"{what} must be removed: {describe(left_out)}.")
+                warn(f"{what} are left out: {describe(left_out)}.")
             labels = self._listings[name].labels[decoded.kept]
             if name == "train":
                 self._check_each_class_has_some(labels)
@@ -106,13 +106,13 @@ class ImageFolder(DecodedImages):
     def _root(self) -> Path:
         if self.root is None:
             raise DatasetError(
-                "which images? Name their folder with --data.root: it holds train/<class>/*."
+                "no image folder: set --data.root to a folder that holds train/<class>/*."
             )
         return self.root
 
     @cached_property
     def _listings(self) -> dict[str, Listing]:
-        """The files of each split, those that are split off included."""
+        """The files of each split, including held-out splits."""
         found = {
             name: _list(self._root / name, self.classes)
             for name in SPLITS
@@ -129,7 +129,7 @@ class ImageFolder(DecodedImages):
 
     def decode(self, split: str) -> Decoded:
         if split not in self._listings:
-            raise DatasetError(f"{self._root} has neither a folder {split} nor a folder train.")
+            raise DatasetError(f"{self._root} has no folder {split} and no folder train.")
         size, channels = self.native_size, self.native_channels
         files = self._listings[split].files
         names = [str(file.relative_to(self._root)) for file in files]
@@ -147,21 +147,19 @@ class ImageFolder(DecodedImages):
             name = printable(self.classes[int(counts.argmin())])
             raise DatasetError(
                 f"{self._root / 'train'} has no image of the class {name} left to train with: each "
-                "class needs some, and more where val and test are split off."
+                "class needs some, and more if val and test are held out."
             )
 
 
 def _class_names(folder: Path) -> list[str]:
-    """The names of the classes' folders."""
+    """The names of the class folders."""
     if not folder.is_dir():
-        raise DatasetError(
-            f"there is no folder {folder}: the images have to be in {folder}/<class>/."
-        )
+        raise DatasetError(f"there is no folder {folder}: images belong in {folder}/<class>/.")
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(names) < 2:
         raise DatasetError(
-            f"{folder} has {len(names) or 'no'} folder{'s' * (not names)} of a class: a "
-            f"classification needs two or more, as {folder}/cat/ and {folder}/dog/."
+            f"{folder} has {len(names) or 'no'} class folder{'s' * (not names)}: a "
+            f"classification needs two or more, such as {folder}/cat/ and {folder}/dog/."
         )
     return names
 
@@ -171,19 +169,19 @@ def _list(folder: Path, classes: tuple[str, ...]) -> Listing:
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith(".") and path.name not in classes:
             raise DatasetError(
-                f"{path} is of no class of the training, which are "
+                f"{path} is not one of the training classes, which are "
                 f"{', '.join(map(printable, classes[:10]))}{', ...' * (len(classes) > 10)}."
             )
     by_class = [list(files_in(folder / name)) for name in classes]
     labels = [torch.full((len(files),), label) for label, files in enumerate(by_class)]
     files = [file for files in by_class for file in files]
     if not files:
-        raise DatasetError(f"{folder} has no images: they have to be in {folder}/<class>/.")
+        raise DatasetError(f"{folder} has no images: they belong in {folder}/<class>/.")
     return Listing(files, torch.cat(labels))
 
 
 def _fingerprint(files: Sequence[Path], names: Sequence[str]) -> str:
-    """A digest of the files' names, sizes and times."""
+    """A digest of the files' names, sizes and modification times."""
     digest = hashlib.sha256()
     for file, name in zip(files, names, strict=True):
         found = file.stat()

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, from the published files."""
+"""MNIST and Fashion-MNIST, read from the published files."""
 
 import os
 from pathlib import Path
@@ -13,20 +13,20 @@ from datamodules.published_files import PublishedFiles
 
 
 class MNIST(InMemoryDataModule):
-    """Handwritten digits, 28 x 28: 55,000 train, 5,000 validate, 10,000 test.
+    """Handwritten digits, 28 x 28: 55,000 training, 5,000 validation, 10,000 test images.
 
-    The published files are the only truth: found under `<root>/<name>/raw`, or downloaded there,
-    verified by their MD5 sums at each start and decoded straight into memory. Files of your own
-    under their names are refused, and not replaced.
+    The published files are read from `<root>/<name>/raw`, or downloaded there, verified by their
+    MD5 sums at each start and decoded straight into memory. Your own files under the same names
+    are refused, never replaced.
 
     Source: LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/
 
     Args:
-        root: Folder of the datasets; None is the environment's `DATA_ROOT`, else `data`.
+        root: Folder of the datasets; None means `DATA_ROOT` of the environment, else `data`.
         batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
         image_size: Side that images are resized to; None keeps 28.
-        channels: 3 repeats the gray channel, for networks that expect colour; None is 1.
-        augment: Modules that change a batch of images in [0, 1] (N, 1, 28, 28) in training.
+        channels: 3 repeats the gray channel, for networks that expect colour; None means 1.
+        augment: Modules that augment a training batch of images in [0, 1], (N, 1, 28, 28).
         mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp`.
 
     Raises:
@@ -44,7 +44,7 @@ class MNIST(InMemoryDataModule):
     # The files' names, MD5 sums and addresses.
     mirrors: ClassVar[list[str]] = datasets.MNIST.mirrors
     resources: ClassVar[list[tuple[str, str]]] = datasets.MNIST.resources
-    # MD5 sums of what is compressed in them.
+    # MD5 sums of the extracted content.
     contents: ClassVar[dict[str, str]] = {
         "train-images-idx3-ubyte.gz": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte.gz": "a25bea736e30d166cdddb491f175f624",
@@ -78,7 +78,7 @@ class MNIST(InMemoryDataModule):
 
 
 class FashionMNIST(MNIST):
-    """Clothes, 28 x 28, in MNIST's format: 55,000 train, 5,000 validate, 10,000 test.
+    """Clothes, 28 x 28, in MNIST's format and with its splits.
 
     Source: Xiao, Rasul and Vollgraf 2017, https://arxiv.org/abs/1708.07747
     """

@@ -1,4 +1,4 @@
-"""What is done to every image, in training or not, before the network gets it."""
+"""Preprocessing of every image, in training and evaluation: normalise and resize."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ class Preprocessing(nn.Module):
     Bilinear and antialiased, as `torchvision.transforms.Resize` does.
 
     Args:
-        mean: Mean of the training pixels; a number is of all channels, a sequence of each.
-        std: Their standard deviation, likewise.
+        mean: Mean of the training pixels: one number for all channels, or one per channel.
+        std: Standard deviation, in the same form.
         image_size: Side of the result.
         channels: Channels of the result; a single one is repeated.
 
@@ -46,11 +46,11 @@ class Preprocessing(nn.Module):
         self.channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        # Normalised first, as it means the same and the small images are a fraction of the work.
+        # Normalising before resizing gives the same result, and small images take less work.
         images = (images - self.mean).div_(self.std)
         size = self.image_size
         if images.shape[-2:] != (size, size):
-            is_shrinking = size < images.shape[-1]  # or antialiasing changes nothing
+            is_shrinking = size < images.shape[-1]  # antialiasing has no effect otherwise
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=is_shrinking)
         return images.expand(-1, self.channels, -1, -1)
 
@@ -59,8 +59,8 @@ class Preprocessing(nn.Module):
 def one_thread_if_small(elements: int, device: torch.device) -> Iterator[None]:
     """Limits torch to one thread while it works on few elements on a CPU.
 
-    That takes microseconds. Shared with other threads it is hardly faster on an idle machine, and
-    on a busy one it waits until each of them has had its turn: for milliseconds.
+    Such work takes microseconds. With several threads it is hardly faster on an idle machine, and
+    on a busy one it waits milliseconds for all of them to be scheduled.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or elements > SMALL or threads == 1:

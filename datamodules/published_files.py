@@ -1,4 +1,4 @@
-"""Finds, verifies, downloads and decodes the four gzip files of a dataset in MNIST's format."""
+"""Downloads, verifies and decodes the four gzip files of a dataset in MNIST's format."""
 
 import hashlib
 import math
@@ -32,14 +32,14 @@ class DatasetError(UserError, RuntimeError):
 class PublishedFiles:
     """The published files of a dataset in a folder, which may be read-only if they are complete.
 
-    The same content extracted, or compressed anew, is as good. Other content under a published name
-    is the user's own: it is never replaced.
+    The same content, extracted or compressed again, is accepted. Other content under a published
+    name is the user's own: it is never replaced.
 
     Args:
-        folder: Where the files are, or go to.
-        mirrors: Addresses that the files' names are appended to, tried in order.
-        resources: Names and MD5 sums.
-        contents: Names and MD5 sums of what is compressed in them.
+        folder: Folder of the files, created if missing.
+        mirrors: Base URLs, tried in order.
+        resources: File names and MD5 sums.
+        contents: File names and MD5 sums of the extracted content.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class PublishedFiles:
         self.md5_of_content = contents
 
     def ensure(self) -> None:
-        """Fetches every file that is missing.
+        """Verifies all files, and downloads the missing ones.
 
         Raises:
-            DatasetError: If one cannot be had.
+            DatasetError: If a file is not the published one or cannot be downloaded.
         """
         for name in self.md5:
             self._verified(name)
@@ -67,7 +67,7 @@ class PublishedFiles:
         """The images and labels of the files that start with `prefix`: train or t10k.
 
         Raises:
-            DatasetError: If one cannot be had.
+            DatasetError: If a file is not the published one or cannot be downloaded.
         """
         images, labels = (
             decode_idx(_extracted(self._verified(name)))
@@ -78,14 +78,14 @@ class PublishedFiles:
         return Split(images.unsqueeze(1), labels.long())
 
     def _verified(self, name: str) -> bytes:
-        """The bytes of a file, fetched if need be, of which all or the content is as published."""
+        """The verified bytes of a file, as published or extracted; downloads it if missing."""
         try:
             content = self._read(name)
             if content is not None:
                 return content
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / f".{name}.lock"):
-                # Another process may have fetched it while this one waited.
+                # Another process may have downloaded it while this one waited.
                 return self._read(name) or self._fetch(name)
         except OSError as error:
             raise DatasetError(
@@ -95,10 +95,10 @@ class PublishedFiles:
             ) from error
 
     def _read(self, name: str) -> bytes | None:
-        """What is there of a file; None if it has to be fetched.
+        """The verified bytes of a file; None if it has to be downloaded.
 
         Raises:
-            DatasetError: If there is something else under its name.
+            DatasetError: If another file has its name.
         """
         path = self.folder / name
         if (content := _read_small(path)) is not None:
@@ -109,9 +109,9 @@ class PublishedFiles:
                 return extracted
         if os.path.lexists(path):
             raise DatasetError(
-                f"{path} is not the published file, and is left as it is. Move it away, and the "
-                "published one is downloaded; or name another folder with --data.root. Data of "
-                f"your own are read by --data datamodules.Idx --data.root {path.parent}"
+                f"{path} is not the published file, and is left as it is. Move it away to "
+                "download the published one, or name another folder with --data.root. Your own "
+                f"data are read by --data datamodules.Idx --data.root {path.parent}"
             )
         extracted = _read_small(path.with_suffix(""))
         is_published = extracted is not None and _md5(extracted) == self.md5_of_content.get(name)
@@ -133,7 +133,7 @@ class PublishedFiles:
 
 
 class _OnlyHTTP(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to other web servers, and not to files of this machine."""
+    """Follows redirects to other web servers, but not to local files."""
 
     def redirect_request(self, request: Any, *args: Any) -> urllib.request.Request | None:
         *_, address = args
@@ -143,10 +143,10 @@ class _OnlyHTTP(urllib.request.HTTPRedirectHandler):
 
 
 def _download(address: str) -> bytes:
-    """Downloads an address, within limits of time and size.
+    """Downloads a URL, within limits of time and size.
 
     Raises:
-        OSError, HTTPException, ValueError: If they cannot be had.
+        OSError, HTTPException, ValueError: If the download fails or exceeds a limit.
     """
     end = time.monotonic() + PATIENCE
     parts, size = [], 0
@@ -162,7 +162,7 @@ def _download(address: str) -> bytes:
 
 
 def _read_small(path: Path) -> bytes | None:
-    """The bytes of a regular file of at most the largest published size."""
+    """The bytes of a regular file of at most `LARGEST` bytes; None otherwise."""
     if not path.is_file() or path.stat().st_size > LARGEST:
         return None
     return path.read_bytes()

@@ -1,4 +1,4 @@
-"""Any classification dataset of torchvision's."""
+"""Any classification dataset of torchvision."""
 
 import importlib
 import inspect
@@ -22,42 +22,42 @@ from datamodules.image_cache import Decoded, ImageCache
 from datamodules.image_files import fitted
 from datamodules.published_files import DatasetError
 
-LOOKED_AT = 8  # images, to tell whether all are of one size
-# What torchvision calls the splits.
+PROBED = 8  # images, to tell whether all have the same size
+# Torchvision's names of the splits.
 NAMES = {
     "train": ("train", "trainval", "train-standard"),
     "val": ("val", "valid", "validation"),
     "test": ("test", "val", "valid"),
 }
-LABELS = ("targets", "labels", "_labels", "y")  # attributes that hold them all
+LABELS = ("targets", "labels", "_labels", "y")  # attributes that may hold all labels
 
 
 class Torchvision(DecodedImages):
-    """A classification dataset of `torchvision.datasets`, downloaded where it offers that.
+    """A classification dataset of `torchvision.datasets`, downloaded if it supports that.
 
-    Its own splits are used, whatever they are called; where there is none for validation or test,
-    10 % of the training images are split off, of each class its share, the same ones for every
-    seed. Images that are all of one size keep it; others are resized so that the shorter side is
-    `image_size`, and cropped to the middle. They are decoded once, as those of `ImageFolder` are.
+    Its own splits are used; if there is none for validation or test, 10 % of the training images
+    are held out, stratified by class, the same ones for every seed. Images that all have the same
+    size keep it; others are resized so that the shorter side is `image_size`, and center-cropped.
+    They are decoded once, like those of `ImageFolder`.
 
     Args:
         dataset: The class, such as torchvision.datasets.CIFAR10.
-        root: Folder of the datasets; None is the environment's `DATA_ROOT`, else `data`.
-        options: Further arguments of the class, such as {split: letters} of EMNIST.
+        root: Folder of the datasets; None means `DATA_ROOT` of the environment, else `data`.
+        options: Further arguments of the class, such as {split: letters} for EMNIST.
         batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
-        image_size: Side that images are resized to; None keeps their own, or is 224.
-        channels: 1 reads the images as gray, 3 repeats a gray channel; None keeps them.
-        augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training.
+        image_size: Side that images are resized to; None keeps a common size, or means 224.
+        channels: 1 reads the images as gray, 3 repeats a gray channel; None keeps their own.
+        augment: Modules that augment a training batch of images in [0, 1], (N, C, H, W).
         mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp`.
-        cache: Folder of the decoded images; None is `.decoded` in `root`.
+        cache: Folder of the decoded images; None means `<root>/.decoded`.
 
     Raises:
-        ValueError: If a value is out of range, or `dataset` is no such class.
-        DatasetError: In `prepare_data` and `setup`, if the dataset cannot be had, or its labels are
-            no classes.
+        ValueError: If a value is out of range, or `dataset` is not such a class.
+        DatasetError: In `prepare_data` and `setup`, if the dataset cannot be loaded, or its labels
+            are not classes.
     """
 
-    downloads = True  # a checkpoint of somebody else may not
+    downloads = True  # False for an untrusted checkpoint
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Torchvision(DecodedImages):
 
     def look(self) -> dict[str, Any]:
         train = self._datasets["train"]
-        images = [train[index][0] for index in range(min(LOOKED_AT, len(train)))]
+        images = [train[index][0] for index in range(min(PROBED, len(train)))]
         width, height = images[0].size
         is_of_one_size = width == height and all(image.size == images[0].size for image in images)
         is_gray = images[0].mode in ("1", "L", "I;16", "I")
@@ -96,7 +96,7 @@ class Torchvision(DecodedImages):
         return [name for name in ("val", "test") if name not in self._datasets]
 
     def prepare_data(self) -> None:
-        """Downloads the dataset and decodes its images, unless that was done before."""
+        """Downloads the dataset and decodes its images, if that was not done before."""
         for split in self._parts:
             self.decoded(split)
 
@@ -113,7 +113,7 @@ class Torchvision(DecodedImages):
             sources=[str(index) for index in indices],
             fingerprint=repr(made_of),
             decode=lambda index: fitted(dataset[indices[index]][0], size, channels),
-            threads=1,  # some draw from the global generator
+            threads=1,  # some datasets use the global random generator
         )
 
     def _split(self, name: str) -> Split:
@@ -122,7 +122,7 @@ class Torchvision(DecodedImages):
 
     @cached_property
     def _datasets(self) -> dict[str, VisionDataset]:
-        """The datasets of torchvision's, by our name of the split; those that it has."""
+        """Torchvision's datasets by our names of the splits, without missing splits."""
         parameters = inspect.signature(self.kind).parameters
         options: dict[str, Any] = dict(self.options)
         if "root" in parameters:
@@ -139,15 +139,15 @@ class Torchvision(DecodedImages):
             self.cache.mkdir(parents=True, exist_ok=True)
             with FileLock(self.cache / f".{self.kind.__name__}.lock"):
                 return {of: self.kind(**options, **which) for of, which in by_split.items()}
-        except Exception as error:  # whatever a class of theirs, or the network, raises
+        except Exception as error:  # dataset classes and downloads raise anything
             reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
             raise DatasetError(
-                f"{self.dataset} cannot be had in {self.root}: {reason}. Name another folder with "
-                "--data.root, or arguments of the class with --data.options."
+                f"{self.dataset} cannot be loaded from {self.root}: {reason}. Name another folder "
+                "with --data.root, or arguments of the class with --data.options."
             ) from error
 
     def _names_of_splits(self) -> dict[str, str]:
-        """What the class calls its splits, as it says when it is asked for one that it has not."""
+        """The class's names of its splits, from its error message for an unknown split."""
         known = inspect.signature(self.kind).parameters
         root = {"root": str(self.root)} if "root" in known else {}
         names = ["train", "val", "test"]
@@ -158,7 +158,7 @@ class Torchvision(DecodedImages):
             names = told or names
         chosen = {of: next((name for name in NAMES[of] if name in names), "") for of in NAMES}
         if chosen["val"] == chosen["test"]:
-            del chosen["val"]  # it is the only one to test with
+            del chosen["val"]  # the only split for the test
         return {of: name for of, name in chosen.items() if name}
 
     @cached_property
@@ -167,13 +167,13 @@ class Torchvision(DecodedImages):
 
     @cached_property
     def _parts(self) -> dict[str, tuple[str, list[int]]]:
-        """The dataset and the indices in it that each split is made of."""
+        """For each split, the torchvision dataset and the indices in it."""
         parts = {name: (name, list(range(len(of)))) for name, of in self._datasets.items()}
         held_out = hold_out(self._labels["train"], self.split_off)
         return parts | {name: ("train", indices.tolist()) for name, indices in held_out.items()}
 
     def _class_names(self) -> list[str]:
-        """The names of the classes, or their numbers where the dataset has none."""
+        """The names of the classes, or their numbers if the dataset has no names."""
         number = max(int(labels.max()) for labels in self._labels.values()) + 1
         names = getattr(self._datasets["train"], "classes", None)
         is_list = isinstance(names, Sequence) and len(names) >= number
@@ -205,8 +205,8 @@ def _labels_of(name: str, dataset: VisionDataset) -> Tensor:
     try:
         labels = torch.as_tensor(np.asarray(held))
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"the labels of {name} are no classes: {error}.") from error
+        raise DatasetError(f"the labels of {name} are not classes: {error}.") from error
     if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype.is_complex:
         kind = str(labels.dtype).removeprefix("torch.")
-        raise DatasetError(f"the labels of {name} are no classes, but {kind}.")
+        raise DatasetError(f"the labels of {name} are not classes, but {kind}.")
     return labels.long()

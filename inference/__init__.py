@@ -1,1 +1,1 @@
-"""Uses a trained network: evaluation, prediction on files, export to ONNX."""
+"""Uses a trained network: evaluation, prediction on image files, export to ONNX."""

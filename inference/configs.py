@@ -1,4 +1,4 @@
-"""Builds the network of a config without its training."""
+"""Builds the network of a config without training it."""
 
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,16 @@ PARTS = ("model", "data")
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads what a config says of the model and of the data.
+    """Reads the model and data sections of a config.
 
     Args:
         path: A config in `configs`, or the `config.yaml` of a run.
 
     Returns:
-        `class_path` and `init_args` of each.
+        `class_path` and `init_args` of the model and of the data.
 
     Raises:
-        UserError: If it is no config of a training.
+        UserError: If it is not a training config.
     """
     check_files(["--config", str(path)])
     if not path.exists():
@@ -37,15 +37,15 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         is_class = isinstance(part, dict) and "." in str(part.get("class_path"))
         if not is_class or not isinstance(part.get("init_args", {}), dict):
             raise UserError(
-                f"{path} is no config of a training: it has to name a class_path of the model and "
-                "one of the data, as configs/lenet.yaml does."
+                f"{path} is not a training config: it must name a class_path of the model and one "
+                "of the data, as configs/lenet.yaml does."
             )
     model, data = ({"init_args": {}} | part for part in found)
     return model, data
 
 
 def build_classifier(model: dict[str, Any], data: InMemoryDataModule) -> LitClassifier:
-    """Builds the classifier that a config tells of, for the images of a data module."""
+    """Builds the classifier of a config, for the images of a data module."""
     net = model["init_args"].get("net")
     of_net = (net.get("init_args") or {}) if isinstance(net, dict) else {}
     given = {f"model.{name}" for name in model["init_args"]}
@@ -61,7 +61,7 @@ def follow_the_data(model: Namespace, data: InMemoryDataModule, given: set[str])
     """Sets the numbers of classes and of input channels that the user has not set.
 
     Args:
-        model: The parsed model of a config, with its defaults; changed.
+        model: The parsed model section of a config, with defaults; changed in place.
         data: The data module.
         given: The keys that the user has set, such as `model.net.num_classes`.
     """
@@ -73,6 +73,6 @@ def follow_the_data(model: Namespace, data: InMemoryDataModule, given: set[str])
                 part[name] = value
     is_hidden = "num_classes" not in of_model.net.get("init_args", {})
     if is_hidden and of_model.net.class_path.startswith("torchvision.models."):
-        # Some pass it on in a way that a parser does not see.
+        # Some torchvision networks take it in **kwargs, which the parser cannot see.
         kept = of_model.net.get("dict_kwargs") or {}
         of_model.net["dict_kwargs"] = {"num_classes": facts["num_classes"]} | kept

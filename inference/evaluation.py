@@ -26,8 +26,8 @@ def answer_test_set(
 ) -> tuple[Tensor, Tensor, float]:
     """Logits (N, num_classes), labels (N,), both on the CPU, and mean loss of the test set.
 
-    In 32 bits and in the batches of the data module, as in the test of a training, with the same
-    bits on the same device.
+    Computed in 32 bits and in the data module's batches, like the test at the end of a training:
+    bit-identical on the same device.
     """
     device = next(classifier.parameters()).device
     loss = SampleMean().to(device)
@@ -56,14 +56,14 @@ def measure_added(classifier: LitClassifier, logits: Tensor, labels: Tensor) -> 
 def compute_metrics(
     logits: Tensor, labels: Tensor, classes: tuple[str, ...], loss: float
 ) -> dict[str, Any]:
-    """Exact metrics, as fractions, of logits (N, num_classes) for labels (N,).
+    """Exact metrics, as fractions, from logits (N, num_classes) and labels (N,).
 
-    The calibration error is the expected one over 15 bins (Guo et al. 2017,
+    The calibration error is the ECE over 15 bins (Guo et al. 2017,
     https://arxiv.org/abs/1706.04599).
 
     Returns:
-        `images`, `loss`, `accuracy`, `top_2_accuracy`, `calibration_error`, `classes` (for each its
-        `precision`, `recall`, `f1` and number of `images`) and `confusion_matrix`, a row a class.
+        `images`, `loss`, `accuracy`, `top_2_accuracy`, `calibration_error`, `classes` (for each,
+        `precision`, `recall`, `f1` and number of `images`) and `confusion_matrix` (row: label).
     """
     number = len(classes)
     logits = logits.double()

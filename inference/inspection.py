@@ -1,4 +1,4 @@
-"""What a network costs, and whether it takes images of a given size."""
+"""Counts parameters and MACs, and checks that a network fits the images."""
 
 import copy
 from typing import Any
@@ -33,13 +33,13 @@ def count_macs(net: nn.Module, channels: int, image_size: int) -> int:
 
 
 def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
-    """Checks that a network takes these images and has their number of classes.
+    """Checks that a network accepts these images and has their number of classes.
 
     Returns:
-        What it returns for two images in training, without values.
+        Its output for two images in training mode, on the meta device.
 
     Raises:
-        UserError: If not, with what has to change.
+        UserError: If not; names the setting to change.
     """
     check_image_size(module.net, data.channels, data.image_size)
     name = type(module.net).__name__
@@ -47,15 +47,15 @@ def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
     output = net(torch.empty(2, data.channels, data.image_size, data.image_size, device="meta"))
     logits = output[0] if isinstance(output, tuple) and output else output
     if not isinstance(logits, Tensor):
-        raise UserError(f"{name} returns a {type(logits).__name__}, and no logits.")
+        raise UserError(f"{name} returns a {type(logits).__name__}, not logits.")
     if logits.shape != (2, len(data.classes)):
         raise UserError(
-            f"{name} returns {tuple(logits.shape[1:])} values an image, and {data.name} has "
+            f"{name} returns {tuple(logits.shape[1:])} values per image, but {data.name} has "
             f"{len(data.classes)} classes. See the network's num_classes."
         )
     if module.num_classes != len(data.classes):
         raise UserError(
-            f"model.num_classes is {module.num_classes}, and {data.name} has {len(data.classes)} "
+            f"model.num_classes is {module.num_classes}, but {data.name} has {len(data.classes)} "
             "classes."
         )
     return output
@@ -65,7 +65,7 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
     """Checks the image size by a forward pass of two images on the meta device.
 
     Raises:
-        UserError: If the network does not take them; names the smallest size that it takes.
+        UserError: If the network does not accept them; names the smallest size that it accepts.
     """
     problem = _refusal(net, channels, image_size)
     if not problem:
@@ -75,18 +75,18 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
     smallest = next((size for size in sizes if not _refusal(net, channels, size)), None)
     if smallest is None:
         raise UserError(
-            f"{name} does not take images of {channels} channels: {problem}. "
+            f"{name} does not accept images of {channels} channels: {problem}. "
             "See data.channels and the network's in_channels."
         )
     raise UserError(
-        f"{name} cannot take images of {image_size} x {image_size}, but of {smallest} x {smallest}"
+        f"{name} does not accept {image_size} x {image_size} images, but {smallest} x {smallest}"
         f"{' and more' if image_size < smallest else ''}. Set --data.image_size {smallest}"
         + (" or more." if image_size < smallest else ".")
     )
 
 
 def _refusal(net: nn.Module, channels: int, image_size: int) -> str:
-    """The network's error for such images; empty if it takes them."""
+    """The network's error for such images; empty if it accepts them."""
     net = copy.deepcopy(net).to("meta").train()
     try:
         net(torch.empty(2, channels, image_size, image_size, device="meta"))

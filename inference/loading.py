@@ -1,4 +1,4 @@
-"""Loads a network and its data module from a checkpoint, which need not be trusted."""
+"""Loads a network and its data module from a checkpoint, which may be untrusted."""
 
 import importlib
 from argparse import ArgumentError
@@ -19,11 +19,11 @@ from lit_modules.hyperparameters import UntrustedError, check_hyperparameters
 from lit_modules.initial_weights import load_whole
 from terminal.errors import UserError, raising
 
-CANNOT_BE_BUILT = (
+BUILD_ERRORS = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, AttributeError, ArgumentError),
 )
 
-OF_THE_MACHINE = ("root", "cache")  # where files are, and go to
+LOCAL_OPTIONS = ("root", "cache")  # folders of this machine
 OPTIONAL = Parameter("root", Parameter.KEYWORD_ONLY, default=None)
 
 
@@ -39,15 +39,15 @@ def load(
     Args:
         path: The checkpoint.
         dataset: Name of another data module, such as FashionMNIST, with images of the same size.
-        root: Folder of the datasets, where the data module has one.
-        trust_classes: Whether its classes may be of others than torch, torchvision, Lightning and
-            this project. Importing and calling them is running code.
-        config: A config, which is trusted as `train.py` trusts it. Then the file may hold weights
-            alone, of whatever kind `read_weights` reads; else it is asked what network it is of.
+        root: Folder of the datasets, if the data module takes one.
+        trust_classes: Whether to allow classes from outside torch, torchvision, Lightning and this
+            project. Importing and calling them runs code.
+        config: A config, trusted as by `train.py`. The file may then hold weights alone, in any
+            format of `read_weights`; without a config, the checkpoint names its network.
 
     Raises:
-        UserError: If the file is no checkpoint, is damaged, holds code, names such a class without
-            `trust_classes`, or is of a network that was built by hand.
+        UserError: If the file is not a checkpoint, is damaged, holds code, names such a class
+            without `trust_classes`, or belongs to a network that was built in Python.
     """
     if config is not None:
         return _load_by_config(path, config, dataset, root)
@@ -59,22 +59,22 @@ def load(
             check_hyperparameters(found, trust_classes)
     except UntrustedError as error:
         raise UserError(
-            f"{path}: {error}. If you trust where the file is from: --trust_classes."
+            f"{path}: {error}. If you trust the source of the file: --trust_classes."
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
     if "net" not in of_net or "_class_path" not in of_data:
         raise UserError(
-            f"the network of {path} was built by hand and is not written down in it: name its "
-            "config by --config; in Python, LitClassifier.load_from_checkpoint(path, net=...)."
+            f"{path} does not describe its network, which was built in Python: name its config by "
+            "--config; in Python, LitClassifier.load_from_checkpoint(path, net=...)."
         )
-    with raising(*CANNOT_BE_BUILT):
+    with raising(*BUILD_ERRORS):
         classifier = LitClassifier.restore(checkpoint, trust_classes=trust_classes)
         data = _build_data(of_data, dataset, root)
         if isinstance(data, DecodedImages):
             state = checkpoint.get(type(data).__qualname__)
-            if not isinstance(state, dict):  # or it would go and look
-                raise UserError(f"{path} is damaged: it holds no facts of its images.")
+            if not isinstance(state, dict):  # without it, it would read the images
+                raise UserError(f"{path} is damaged: it has no properties of its images.")
             data.load_state_dict(state)
         if isinstance(data, Torchvision):
             data.downloads = trust_classes
@@ -88,7 +88,7 @@ def _load_by_config(
     weights = read_weights(path)
     model, of_data = read_config(config)
     options = {key: value for key, value in of_data["init_args"].items() if key != "augment"}
-    with raising(*CANNOT_BE_BUILT, advice=f", in {config}."):
+    with raising(*BUILD_ERRORS, advice=f", in {config}."):
         data = _build_data(
             options | {"_class_path": of_data["class_path"]}, dataset, root or options.get("root")
         )
@@ -97,7 +97,7 @@ def _load_by_config(
     try:
         load_whole(classifier.net, weights)
     except ValueError as error:
-        raise UserError(f"{path}: {error}. Name the config that they were trained by.") from error
+        raise UserError(f"{path}: {error}. Name the config that they were trained with.") from error
     return classifier.eval(), data
 
 
@@ -112,17 +112,17 @@ def _build_data(
             raise UserError(f"there is no dataset {dataset}: {', '.join(sorted(of_ours))}.")
         data_class = of_ours[dataset]
     if not (isinstance(data_class, type) and issubclass(data_class, InMemoryDataModule)):
-        raise UserError(f"{hyperparameters['_class_path']} is no data module.")
+        raise UserError(f"{hyperparameters['_class_path']} is not a data module.")
     options = {
         key: value
         for key, value in hyperparameters.items()
-        if not key.startswith("_") and key not in OF_THE_MACHINE
+        if not key.startswith("_") and key not in LOCAL_OPTIONS
     }
     if root:
         options["root"] = root
     elif signature(data_class).parameters.get("root", OPTIONAL).default is Parameter.empty:
-        options["root"] = ""  # files of one's own need none
-    return instantiate_module(data_class, options)  # which compares their types
+        options["root"] = ""  # the images are not needed
+    return instantiate_module(data_class, options)  # checks the types of the options
 
 
 def _is_dataset(value: Any) -> bool:

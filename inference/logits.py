@@ -1,4 +1,4 @@
-"""Logits of images, in batches."""
+"""Computes the logits of images in batches."""
 
 import torch
 from torch import Tensor

@@ -23,11 +23,11 @@ TOLERANCE = 1e-4  # largest difference in a probability
 
 
 class WithPreprocessing(nn.Module):
-    """A network with its preprocessing before it and a softmax after it.
+    """A network with its preprocessing and a softmax.
 
     Args:
         classifier: The network.
-        data: The data module whose images it takes.
+        data: The data module of its images.
 
     Shapes:
         images uint8 (N, C, H, W) of the dataset's native size -> float (N, num_classes)
@@ -37,8 +37,8 @@ class WithPreprocessing(nn.Module):
         super().__init__()
         self.net = classifier.net
         self.preprocessing = data.preprocessing.cpu()
-        # Resizing is linear in rows and in columns. As products with two matrices it means the same
-        # to every runtime, which antialiased interpolation does not.
+        # Resizing is linear in rows and columns. Runtimes differ in antialiased interpolation, but
+        # not in products with two matrices.
         identity = torch.eye(data.native_size)[None, None]
         rows = F.interpolate(
             identity, (data.image_size, data.native_size), mode="bilinear", antialias=True
@@ -55,7 +55,7 @@ class WithPreprocessing(nn.Module):
 def export_onnx(
     classifier: LitClassifier, data: InMemoryDataModule, path: Path, metadata: dict[str, Any]
 ) -> float:
-    """Writes an ONNX file, and checks its probabilities of test images against PyTorch's.
+    """Writes an ONNX file, and compares its probabilities on test images with PyTorch's.
 
     Its input `images` is uint8 (N, C, H, W) of the dataset's native size with any N, its output
     `probabilities` float (N, num_classes).
@@ -64,10 +64,10 @@ def export_onnx(
         classifier: The network, in eval mode on the CPU.
         data: Its data module, with the test set loaded.
         path: The file to write.
-        metadata: Plain values to store in the file, texts as they are and others as JSON.
+        metadata: Plain values to store in the file: strings as they are, others as JSON.
 
     Returns:
-        The largest difference between a probability of ONNX Runtime and of PyTorch.
+        The largest difference between probabilities of ONNX Runtime and PyTorch.
 
     Raises:
         UserError: If that is above 1e-4, or the packages are missing; then nothing is written.
@@ -75,7 +75,7 @@ def export_onnx(
     try:
         import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401 - what torch exports by
+        import onnxscript  # noqa: F401 - used by torch's exporter
     except ImportError as error:
         raise UserError(f"{error.name} is missing: pip install -e '.[export]'.") from error
     images = data.splits["test"].images[:CHECKED]
@@ -85,7 +85,7 @@ def export_onnx(
     onnx.helper.set_model_props(model, texts)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     ours = compute_logits(classifier, data, images).softmax(1)
-    # In batches of several sizes, one image included, as the batch has to be free.
+    # Batches of several sizes, including 1, check that the batch size is dynamic.
     parts = [images[:1], *images[1:].split(48)]
     answers = [session.run(None, {"images": part.numpy()})[0] for part in parts]
     theirs = torch.from_numpy(np.concatenate(answers))
@@ -100,14 +100,14 @@ def export_onnx(
 
 
 def measured(checkpoint: Path) -> dict[str, Any]:
-    """The accuracies and the commit that the run folder has for this epoch."""
+    """Reads the accuracies and the commit of this checkpoint from its run folder."""
     found: dict[str, Any] = {}
-    # What is not there, or not as a run of ours writes it, is not said.
+    # Missing values, and values in another format, are left out.
     with suppress(OSError, ValueError, LookupError, TypeError, RuntimeError, UserError):
         content = read_checkpoint(checkpoint)
         keeper = content["callbacks"]["BestAndLast"]
         if keeper["best_epoch"] != content["epoch"]:
-            return {}  # it is not the best epoch, which alone was measured for good
+            return {}  # the scores are those of the best epoch
         if keeper["best_score"]:
             found["val_accuracy"] = float(keeper["best_score"][0])
         results = json.loads((checkpoint.parent.parent / "results.json").read_text())
@@ -119,7 +119,7 @@ def measured(checkpoint: Path) -> dict[str, Any]:
 
 def _export(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about its own insides
+        warnings.simplefilter("ignore")  # the exporter's internal warnings
         return torch.onnx.export(
             module,
             (example,),

@@ -1,4 +1,4 @@
-"""Reads checkpoints that need not be trusted: plain data, every byte verified."""
+"""Reads untrusted checkpoints: plain data only, every byte verified."""
 
 import pickle
 import warnings
@@ -12,38 +12,38 @@ from torch import Tensor
 
 from terminal.errors import UserError
 
-# What torch.save wrote first before its files were archives: a pickled number.
+# The first bytes of files by torch.save before version 1.6: a pickled number.
 OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
-# What weights are found under, and what wrappers put before their names: of a LightningModule, of
-# DataParallel, of torch.compile.
-WRAPPED_IN = ("state_dict", "model_state_dict", "model")
+# Keys that hold the weights, and prefixes of parameter names, added by a LightningModule,
+# DataParallel or torch.compile.
+WEIGHT_KEYS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("net.", "module.", "_orig_mod.", "model.")
 
 NAME_ITS_CONFIG = (
-    "does not say what network it is of: name its config by --config, one of configs/ or the "
-    "config.yaml of a run. A training starts from weights by --init_from."
+    "does not describe its network: name its config by --config, one of configs/ or the "
+    "config.yaml of a run. To start a training from weights, use --init_from."
 )
 WEIGHTS_ALONE = f"holds weights alone, and {NAME_ITS_CONFIG}"
 
 
 class DamagedCheckpoint(UserError):
-    """A file that is incomplete, damaged, or no checkpoint."""
+    """A file that is incomplete, damaged, or not a checkpoint."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Reads a checkpoint's plain data; tensors are memory-mapped, on the CPU.
 
-    Every byte is compared with its checksum, which `torch.load` does not do. Nothing that is in the
-    file is executed.
+    Verifies the checksums of all bytes, which `torch.load` does not do. Nothing in the file is
+    executed.
 
     Raises:
-        UserError: If there is no checkpoint at `path`, or one that holds more than plain data.
-        DamagedCheckpoint: If it is not whole.
+        UserError: If there is no checkpoint at `path`, or it holds more than plain data.
+        DamagedCheckpoint: If it is damaged.
     """
     start = _first_bytes(path)
     if start == OLD_MAGIC:
-        raise UserError(f"{path} is of a torch before 1.6, and {NAME_ITS_CONFIG}")
+        raise UserError(f"{path} is in the format of torch before 1.6, and {NAME_ITS_CONFIG}")
     if _is_safetensors(start):
         raise UserError(f"{path} {WEIGHTS_ALONE}")
     checkpoint = _read_archive(path)
@@ -52,16 +52,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise UserError(f"{path} {WEIGHTS_ALONE}")
         raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict.")
     if not _are_weights(checkpoint["state_dict"]):
-        raise DamagedCheckpoint(f"{path} is damaged: its state_dict is not one of weights.")
+        raise DamagedCheckpoint(f"{path} is damaged: its state_dict does not hold weights.")
     return checkpoint
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads the weights of a network, whoever saved them, by their names in it.
+    """Reads the weights of a network from any supported file, by parameter name.
 
-    From a checkpoint of this project, a `state_dict` that `torch.save` wrote, alone or in a dict
-    with other things, of any version of torch, or a safetensors file. The prefixes that wrappers
-    put before names are taken away. Nothing that is in the file is executed.
+    Supported are a checkpoint of this project, a `state_dict` saved by any version of `torch.save`,
+    alone or in a dict with other entries, and a safetensors file. Prefixes that wrappers add to the
+    names are removed. Nothing in the file is executed.
 
     Raises:
         UserError: If there are no weights at `path`.
@@ -72,7 +72,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise UserError(_more_than_data(path)) from error
-        except Exception as error:  # whatever torch makes of what anybody has made
+        except Exception as error:  # anything, on a damaged file
             raise DamagedCheckpoint(f"{path} holds no weights, or is damaged.") from error
     elif _is_safetensors(start):
         content = _read_safetensors(path)
@@ -81,8 +81,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     content = _unwrapped(content)
     if not _are_weights(content) or not content:
         raise UserError(
-            f"{path} holds no weights by their names: save them by torch.save(net.state_dict(), "
-            "path)."
+            f"{path} holds no weights with names: save them by torch.save(net.state_dict(), path)."
         )
     weights = dict(content)
     while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None):
@@ -91,25 +90,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _unwrapped(content: Any) -> Any:
-    """The weights of a dict that holds other things too, or what was given."""
-    for name in WRAPPED_IN:
+    """The weights in a dict with other entries, or else `content` itself."""
+    for name in WEIGHT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     return content
 
 
 def _is_safetensors(start: bytes) -> bool:
-    return start[8:9] == b"{"  # after the length of the header
+    return start[8:9] == b"{"  # a JSON header follows its length
 
 
 def _read_safetensors(path: Path) -> Any:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
-        raise UserError(f"{path} is read by safetensors: pip install safetensors.") from error
+        raise UserError(f"{path} needs safetensors: pip install safetensors.") from error
     try:
         return load_file(path)
-    except Exception as error:  # whatever it makes of what anybody has made
+    except Exception as error:  # anything, on a damaged file
         raise DamagedCheckpoint(f"{path} holds no weights, or is damaged.") from error
 
 
@@ -121,7 +120,7 @@ def _first_bytes(path: Path) -> bytes:
     if not path.exists():
         raise UserError(f"there is no checkpoint {path}.")
     if not path.is_file():
-        raise UserError(f"{path} is no file.")  # opening a pipe would block
+        raise UserError(f"{path} is not a file.")  # opening a pipe would block
     try:
         with open(path, "rb") as file:
             return file.read(len(OLD_MAGIC))
@@ -130,25 +129,25 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _read_archive(path: Path) -> Any:
-    """Reads what `torch.save` wrote, every byte verified, and nothing executed."""
+    """Reads a file of `torch.save`: verifies every byte and executes nothing."""
     try:
         with ZipFile(path) as archive:
-            # torch compresses nothing: what is compressed here may be as large as it likes.
+            # torch.save does not compress: compressed parts could extract to any size.
             if any(part.compress_type for part in archive.infolist()) or archive.testzip():
                 raise BadZipFile
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about what it checks
+            warnings.simplefilter("ignore")  # torch's warnings about the content
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise UserError(_more_than_data(path)) from error
-    except Exception as error:  # whatever torch makes of what anybody has made
+    except Exception as error:  # anything, on a damaged file
         raise DamagedCheckpoint(f"{path} is not a checkpoint, or a damaged one.") from error
 
 
 def _more_than_data(path: Path) -> str:
     return (
         f"{path} holds more than plain data{_code_in(path)}. It is refused, and nothing in it was "
-        "executed. Of a network, save the weights alone: torch.save(net.state_dict(), path)."
+        "executed. Save only the weights of a network: torch.save(net.state_dict(), path)."
     )
 
 
@@ -166,9 +165,9 @@ def _are_weights(found: Any) -> bool:
 
 
 def _code_in(path: Path) -> str:
-    """The functions that unpickling would call, as far as torch can list them."""
+    """Lists the functions that unpickling would call, if torch can find them."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # whatever such a file brings about
+    except Exception:  # anything, on such a file
         return ""
     return f" ({', '.join(names)})" if names else ""

@@ -1,4 +1,4 @@
-"""Trains a part of a network, and freezes the rest."""
+"""Freezes all parameters of a network except those to train."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -13,7 +13,7 @@ def freeze_all_but(net: nn.Module, patterns: Sequence[str]) -> None:
 
     Args:
         net: The network.
-        patterns: Names of parameters as the shell's: `fc.*`, `layer4.*`.
+        patterns: Shell-style patterns of parameter names: `fc.*`, `layer4.*`.
 
     Raises:
         ValueError: If a pattern matches no name.
@@ -32,7 +32,7 @@ def freeze_all_but(net: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def keep_statistics_of_frozen(net: nn.Module) -> None:
-    """Puts norms whose parameters are frozen in eval mode: their running statistics stay."""
+    """Puts frozen norm layers in eval mode, so that their running statistics stay."""
     for module in net.modules():
         if isinstance(module, _NormBase):
             parameters = list(module.parameters())

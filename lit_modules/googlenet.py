@@ -1,4 +1,4 @@
-"""The LightningModule of GoogLeNet, with the loss of its auxiliary heads."""
+"""The LightningModule of GoogLeNet, with the losses of its auxiliary heads."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ class LitGoogLeNet(LitClassifier):
     """Trains a network with auxiliary heads.
 
     The training loss is CE(logits) + aux_weight x the sum of CE(auxiliary logits) over the heads
-    (Szegedy et al. 2014, section 5, https://arxiv.org/abs/1409.4842). Metrics are of the logits.
+    (Szegedy et al. 2014, section 5, https://arxiv.org/abs/1409.4842). Metrics use the main logits.
 
     Args:
         aux_weight: Weight of each auxiliary loss.
         kwargs: The arguments of `LitClassifier`; in training, `net` returns a named tuple of
-            logits, first its own.
+            logits, the main ones first.
 
     Raises:
         ValueError: If a value is out of range.
@@ -36,7 +36,7 @@ class LitGoogLeNet(LitClassifier):
         if isinstance(output, Tensor):
             raise TypeError(
                 f"{type(self.net).__name__} returns no auxiliary logits: train it with "
-                "lit_modules.LitClassifier, or give it its auxiliary heads"
+                "lit_modules.LitClassifier, or enable its auxiliary heads"
             )
         logits, *auxiliary = output
         auxiliary_losses = [super(LitGoogLeNet, self).loss(head, labels) for head in auxiliary]

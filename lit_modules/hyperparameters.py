@@ -24,15 +24,15 @@ from typeshed_client import get_search_context
 
 from lit_modules.schedules import Schedules, WarmupCosine
 
-# What may be named without being asked about: of these modules, what only makes networks, images,
-# optimizers and schedules, and functions that make networks.
+# Allowed without `trust_classes`: from these modules, classes of networks, data, optimizers and
+# schedules, and functions that make networks.
 TRUSTED = (
     *("lit_modules.", "models.", "datamodules.", "torch.nn.", "torch.optim."),
     *("torchvision.models.", "torchvision.datasets.", "torchmetrics.classification."),
     "kornia.losses.",
     "lightning.pytorch.cli.instantiate_module",
 )
-PARTS = (
+TRUSTED_CLASSES = (
     nn.Module,
     LightningDataModule,
     VisionDataset,
@@ -41,12 +41,12 @@ PARTS = (
     WarmupCosine,
     Schedules,
 )
-ALSO = ("lightning.pytorch.cli.instantiate_module",)
-# Arguments by which torchvision's networks download weights.
+ALSO_TRUSTED = ("lightning.pytorch.cli.instantiate_module",)
+# Arguments for which torchvision's networks download weights.
 DOWNLOADED = ("weights", "weights_backbone", "pretrained", "pretrained_backbone")
-PATTERNS = ("trainable",)  # arguments that are compared with names, and name nothing
-DEPTH = 32  # of values within values
-VALUES = 10_000  # in all; with every reference counted, of which there can be more than bytes
+PATTERNS = ("trainable",)  # arguments that are patterns, not names to import
+DEPTH = 32  # of nested values
+VALUES = 10_000  # in all, counting repeated references
 
 
 class UntrustedError(ValueError):
@@ -72,27 +72,27 @@ def is_plain(value: Any) -> bool:
 
 
 def check_hyperparameters(found: Any, trust_classes: bool = False) -> dict[str, Any]:
-    """Checks that hyperparameters are plain values and name only what is on the list.
+    """Checks that hyperparameters are plain values and name only allowed classes.
 
     Args:
-        found: What a checkpoint holds for hyperparameters.
-        trust_classes: Whether they may name classes of others than torch, torchvision, Lightning
-            and this project, and weights to download. Importing and calling them is running code.
+        found: The hyperparameters in a checkpoint.
+        trust_classes: Whether to allow classes from outside torch, torchvision, Lightning and this
+            project, and downloads of weights. Importing and calling such classes runs code.
 
     Returns:
         `found`.
 
     Raises:
-        ValueError: If they are no plain values.
-        UntrustedError: If they name what they may not.
+        ValueError: If they are not plain values.
+        UntrustedError: If they name something else without `trust_classes`.
     """
     if not isinstance(found, dict) or not is_plain(found):
-        raise ValueError("its hyperparameters are no names with plain values")
+        raise ValueError("its hyperparameters are not plain values with names")
     if not trust_classes:
         foreign = sorted({name for name in _names(found) if not _is_trusted(name)})
         if foreign:
             raise UntrustedError(
-                f"it names {', '.join(foreign)}, which is neither of this project nor of torch, "
+                f"it names {', '.join(foreign)}, which is not from this project, torch, "
                 "torchvision or Lightning"
             )
     return found
@@ -100,10 +100,10 @@ def check_hyperparameters(found: Any, trust_classes: bool = False) -> dict[str, 
 
 @contextmanager
 def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
-    """Stops the construction of a network much larger than its weights, before memory is full.
+    """Stops the construction of a network that is much larger than its weights.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If it is, before memory is full.
     """
     ask_no_other_python()
     modules = 100 + 10 * len(state_dict)
@@ -129,7 +129,7 @@ def building(state_dict: dict[str, Tensor]) -> Iterator[None]:
 def ask_no_other_python() -> None:
     """Gives jsonargparse the path of type stubs without starting another interpreter.
 
-    It would ask a fresh interpreter, which takes a `json.py` in the current folder for Python's.
+    It would start one for this, which would import a `json.py` of the current folder.
     """
     if not _stubs_resolver.stubs_resolver:
         context = get_search_context(search_path=[Path(path) for path in sys.path if path])
@@ -143,21 +143,21 @@ def _is_trusted(name: str) -> bool:
         if not name.startswith(TRUSTED) or not find_spec(module):
             return False
         found = getattr(importlib.import_module(module), attribute)
-        # What a module imports is not its own: by way of that, everything could be named.
+        # Only the module's own definitions: through its imports, any object could be named.
         own = f"{found.__module__}.{found.__qualname__}"
         if not own.startswith(TRUSTED) or any(part.startswith("_") for part in own.split(".")[-1:]):
             return False
         if isinstance(found, type):
-            return issubclass(found, PARTS)
+            return issubclass(found, TRUSTED_CLASSES)
         makes = get_type_hints(found).get("return")
     except (ImportError, AttributeError, ValueError, TypeError, NameError):
         return False
     is_maker = isinstance(makes, type) and issubclass(makes, nn.Module)
-    return is_maker or own in ALSO or own.startswith("torch.nn.functional.")
+    return is_maker or own in ALSO_TRUSTED or own.startswith("torch.nn.functional.")
 
 
 def _names(value: Any, key: str = "") -> Iterator[str]:
-    """Every string that is more than a word, as it could be imported or parsed as YAML."""
+    """Every string that could be imported or parsed as YAML: all but single words."""
     if key in DOWNLOADED and value:
         yield f"{key}={value}"
     elif isinstance(value, str):

@@ -1,44 +1,44 @@
-"""Loads weights that exist into a network, whole or to start from."""
+"""Loads existing weights into a network, for inference or as initial weights."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-FIRST = 3  # differences that are named
+FIRST = 3  # number of differences that an error names
 
 
 class Start(NamedTuple):
-    """What a network has taken over.
+    """Which weights a network has loaded.
 
     Attributes:
-        fitting: Number of the file's tensors that fit.
-        tensors: Number of its tensors.
-        anew: Names of the parameters that start anew: the last layer has another size, or is not
-            in the file.
+        fitting: Number of tensors in the file that fit.
+        tensors: Number of tensors in the file.
+        new: Names of the parameters that keep their random initialization: the last layer has
+            another size, or is not in the file.
     """
 
     fitting: int
     tensors: int
-    anew: list[str]
+    new: list[str]
 
 
 def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> Start:
-    """Loads weights into a network.
+    """Loads initial weights into a network.
 
-    A layer that gives `num_classes` values, and had another number of them, starts anew; so does
-    the last one if the file ends before it. Where the first convolution took colour and this one
-    takes gray, its kernels are summed over the channels: it gives for a gray image what it gave for
-    that image in three equal channels. The other way they are repeated, and divided by the number
-    of channels.
+    A layer of `num_classes` outputs that has another number of outputs in the file keeps its random
+    initialization; so does the last layer if it is missing in the file. If the first convolution
+    changes from colour to gray, its kernels are summed over the channels: the output for a gray
+    image equals the output for the same image in three equal channels. From gray to colour they are
+    repeated and divided by the number of channels.
 
     Args:
         net: The network.
-        weights: The tensors by their names in it.
+        weights: The tensors by parameter name.
         num_classes: Its number of classes.
 
     Raises:
-        ValueError: If they do not fit, with the first differences; the network is as before.
+        ValueError: If they do not fit; names the first differences. The network is unchanged.
     """
     own = net.state_dict()
     layers = {n: m for n, m in net.named_modules() if list(m.parameters(recurse=False))}
@@ -50,7 +50,7 @@ def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> 
         for of, _ in module.named_parameters()
     }
     first = next((n for n, m in layers.items() if isinstance(m, nn.Conv2d)), None)
-    fitted, anew, differences = {}, [], []
+    fitted, new, differences = {}, [], []
     for name in own | weights:
         mine, theirs = own.get(name), weights.get(name)
         if name == f"{first}.weight" and theirs is not None and theirs.ndim == 4:
@@ -60,21 +60,21 @@ def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> 
         if not difference:
             fitted |= {} if theirs is None else {name: theirs}
         elif name in heads and (is_last if theirs is None else theirs.shape[1:] == mine.shape[1:]):
-            anew.append(name)
+            new.append(name)
         else:
             differences.append(difference)
     if not fitted and not differences:
-        differences = ["no tensor has its size"]
+        differences = ["no tensor has the right size"]
     _refuse(net, differences)
     net.load_state_dict(fitted, strict=False)
-    return Start(len(fitted), len(weights), anew)
+    return Start(len(fitted), len(weights), new)
 
 
 def load_whole(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Loads weights that have to be those of a network, all of them.
+    """Loads all weights of a network; names and shapes must match.
 
     Raises:
-        ValueError: If they are not, with the first differences; the network is as before.
+        ValueError: If they do not; names the first differences. The network is unchanged.
     """
     own = net.state_dict()
     found = (_difference(name, own.get(name), weights.get(name)) for name in own | weights)
@@ -83,10 +83,10 @@ def load_whole(net: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def _difference(name: str, mine: Tensor | None, theirs: Tensor | None) -> str:
-    """How a tensor of a file differs from the network's of that name; empty if it does not."""
+    """How a tensor of the file differs from the network's; empty if it fits."""
     if mine is None:
-        return f"{name} is too much"
-    if theirs is None:  # torch counts batches since 2018
+        return f"{name} is not in the network"
+    if theirs is None:  # older versions of torch did not count batches
         return "" if name.endswith("num_batches_tracked") else f"{name} is missing"
     same = theirs.shape == mine.shape
     return "" if same else f"{name} is {tuple(theirs.shape)}, not {tuple(mine.shape)}"
@@ -96,13 +96,13 @@ def _refuse(net: nn.Module, differences: list[str]) -> None:
     if differences:
         more = len(differences) - FIRST
         raise ValueError(
-            f"these weights are not of a {type(net).__name__} as this one: "
+            f"these weights do not fit this {type(net).__name__}: "
             f"{'; '.join(differences[:FIRST])}{f'; and {more} more' if more > 0 else ''}"
         )
 
 
 def _with_channels(kernels: Tensor, channels: int) -> Tensor:
-    """Kernels (out, in, H, W) for another number of input channels, of equal content."""
+    """Converts kernels (out, in, H, W) between one and three input channels."""
     if kernels.shape[1] == 3 and channels == 1:
         return kernels.sum(1, keepdim=True)
     if kernels.shape[1] == 1 and channels == 3:

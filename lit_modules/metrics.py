@@ -10,9 +10,9 @@ from torchmetrics import Metric
 
 
 class SampleMean(Metric):
-    """Mean over all samples of all processes, from the sums of their batches.
+    """Mean over all samples of all processes, from sums over batches.
 
-    In 64 bits, so that rounding hardly depends on how the samples are batched.
+    Computed in 64 bits, so that rounding hardly depends on the batches.
     """
 
     def __init__(self) -> None:
@@ -23,8 +23,8 @@ class SampleMean(Metric):
         self.add_state("samples", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, total: Tensor, samples: int) -> None:
-        """Adds a sum () over so many samples."""
-        # Training in bfloat16 converts all of a module's states.
+        """Adds `total`, the sum over `samples` samples."""
+        # Training in bfloat16 also converts the states of metrics.
         self.total = self.total.to(self.precise) + total
         self.samples += samples
 

@@ -17,17 +17,17 @@ from torch.optim.lr_scheduler import (
 
 
 class WarmupCosine:
-    """Linear warm-up, then half a cosine down to `end`, over the whole training.
+    """Linear warm-up, then a cosine decay to `end`, over the whole training.
 
-    A function of the progress alone: `LitClassifier` evaluates it before each step, so changing
-    `trainer.max_epochs` stretches or shortens it and nothing else has to change.
+    It depends on the progress alone: `LitClassifier` evaluates it before each step, so it adapts to
+    `trainer.max_epochs`.
 
     Source: Goyal et al. 2017 (warm-up), https://arxiv.org/abs/1706.02677; Loshchilov and Hutter
     2016 (cosine), https://arxiv.org/abs/1608.03983.
 
     Args:
-        warmup: Share of the training that the warm-up takes, in [0, 1).
-        end: Factor of the learning rate at the end, in [0, 1].
+        warmup: Share of the training for the warm-up, in [0, 1).
+        end: Final factor of the learning rate, in [0, 1].
 
     Raises:
         ValueError: If a value is out of range.
@@ -53,13 +53,13 @@ class Schedules:
     """A sequence of torch's schedulers, stepped after each optimizer step or epoch.
 
     Args:
-        schedules: Each makes a scheduler from the optimizer.
-        milestones: After how many steps, or epochs, the second begins, the third, and so on.
+        schedules: Functions that make a scheduler from the optimizer.
+        milestones: Steps or epochs after which the second scheduler begins, the third, and so on.
         interval: Whether they are stepped after each optimizer step or after each epoch.
 
     Raises:
-        ValueError: If the milestones are not one fewer than the schedules, or do not rise, or if
-            one of the schedules is none.
+        ValueError: If the milestones are not one fewer than the schedules, or do not increase, or
+            if a function makes no scheduler.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Schedules:
                 f"{len(self.milestones)}"
             )
         if self.milestones != sorted({m for m in self.milestones if m > 0}):
-            raise ValueError(f"milestones must be positive and rise, got {self.milestones}")
+            raise ValueError(f"milestones must be positive and increase, got {self.milestones}")
 
     def build(self, optimizer: Optimizer, length: float) -> LRScheduler:
-        """Builds the scheduler of a training of so many optimizer steps, or epochs.
+        """Builds the scheduler of a training of `length` optimizer steps, or epochs.
 
         Raises:
-            ValueError: If one has another length than its place, or watches validations.
+            ValueError: If a scheduler does not fit its part, or needs validations.
         """
         starts = [0, *self.milestones]
         if 0 < length <= starts[-1]:
@@ -94,41 +94,41 @@ class Schedules:
             )
         made = [schedule(optimizer) for schedule in self.schedules]
         if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in made):
-            raise ValueError("ReduceLROnPlateau watches validations: it can only stand alone")
+            raise ValueError("ReduceLROnPlateau needs validations: it must be the only schedule")
         for scheduler, start, end in zip(made, starts, [*self.milestones, length], strict=True):
             check_length(scheduler, end - start, self.interval)
         return made[0] if len(made) == 1 else SequentialLR(optimizer, made, self.milestones)
 
     def __deepcopy__(self, memo: dict) -> "Schedules":
-        return self  # what the command line gives refers to the Trainer; averaging copies modules
+        return self  # weight averaging copies modules; parsed functions refer to the Trainer
 
 
 def check_makes_scheduler(make: Callable[[Optimizer], LRScheduler]) -> None:
     """Checks that the return annotation of a function, if it has one, is a scheduler.
 
-    It is not called: a function that makes a network may download its weights.
+    The function is not called: one that makes a network could download its weights.
 
     Raises:
-        ValueError: If it does.
+        ValueError: If it is another class.
     """
     try:
         made = get_type_hints(make).get("return")
-    except (TypeError, NameError):  # nothing that could say so, or names that are not there
+    except (TypeError, NameError):  # no annotations, or undefined names
         return
     if isinstance(made, type) and not issubclass(made, LRScheduler):
-        raise ValueError(f"schedule: it makes a {made.__name__}, no learning-rate scheduler")
+        raise ValueError(f"schedule: it makes a {made.__name__}, not a learning-rate scheduler")
 
 
 def check_length(scheduler: LRScheduler, length: float, unit: str) -> None:
     """Warns if a scheduler ends before or after its part of the training.
 
     Args:
-        scheduler: Any of torch's.
-        length: Steps or epochs that are there for it; unknown if not positive, or infinite.
+        scheduler: Any scheduler of torch.
+        length: Steps or epochs of its part; unknown if not positive, or infinite.
         unit: "step" or "epoch".
 
     Raises:
-        ValueError: If `OneCycleLR` ends elsewhere: it would stop the training, or be cut off.
+        ValueError: If `OneCycleLR` does: it would stop the training, or not finish.
 
     Warns:
         UserWarning: If `CosineAnnealingLR` or `PolynomialLR` does.
@@ -147,5 +147,5 @@ def check_length(scheduler: LRScheduler, length: float, unit: str) -> None:
     warnings.warn(message, stacklevel=2)
 
 
-# The argument that says where a schedule ends.
+# The argument that sets the end of a schedule.
 ENDS = {OneCycleLR: "total_steps", CosineAnnealingLR: "T_max", PolynomialLR: "total_iters"}

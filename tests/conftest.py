@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = [*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs" / "laptop").glob("*.yaml")]
 CONFIGS.sort()
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
-# Without the dashboard, whose pictures take longer than the training; its own tests switch it on.
+# No dashboard: its pictures take longer than the training. Its own tests enable it.
 QUICKLY = ("--config", QUICKSTART, "--trainer.max_epochs", "1", "--dashboard", "false")
 
 
@@ -31,7 +31,7 @@ class Finished(NamedTuple):
 
 
 def assert_one_line(ended: Finished, named: Sequence[str]) -> None:
-    """Checks how every wrong use ends: status 2 and one line on stderr that names the cause."""
+    """Checks that a wrong use ends with status 2 and one line on stderr that names the cause."""
     assert ended.status == 2
     assert len(ended.err.splitlines()) == 1
     for word in named:

@@ -21,7 +21,7 @@ _forkserver.set_forkserver_preload(["train", "sklearn.datasets"])
 
 
 class Ended(NamedTuple):
-    """How a process ended: its status, negative for a signal, and what it printed."""
+    """Exit status of a process, negative for a signal, and what it printed."""
 
     status: int
     out: str

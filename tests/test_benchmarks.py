@@ -1,4 +1,4 @@
-"""The benchmarks run, compare what they say they compare, and the results can be made piecemeal."""
+"""The benchmarks run and compare what they name; results can be made in several sessions."""
 
 import json
 import subprocess
@@ -51,7 +51,7 @@ def test_the_plan_names_every_config_and_one_seed_of_everything_first():
 
 @pytest.mark.slow
 def test_results_come_in_pieces(data_root, tmp_path):
-    """At a small size, with a few batches: no time, then some; then nothing is left to do."""
+    """On small images and few batches: with no time, then some, until nothing is left."""
 
     def run(minutes):
         return subprocess.run(

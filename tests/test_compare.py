@@ -1,4 +1,4 @@
-"""What a user of `compare.py` relies on, on run folders that are written by hand."""
+"""The behaviour of `compare.py`, on hand-written run folders."""
 
 import copy
 import csv
@@ -88,7 +88,7 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
-def test_runs_that_differ_in_the_seed_are_one_row(compare, tmp_path):
+def test_runs_that_differ_only_in_the_seed_are_one_row(compare, tmp_path):
     accuracies = [0.991, 0.994, 0.992]
     for seed, accuracy in enumerate(accuracies, start=1):
         write_run(f"{tmp_path}/runs/lenet/{seed}", seed=seed, test_accuracy=accuracy)
@@ -134,7 +134,7 @@ def test_rows_are_sorted_by_dataset_and_accuracy(compare, tmp_path):
     assert names == ["d", "c", "b", "a"]
 
 
-def test_recipes_of_one_name_are_told_apart_by_their_overrides(compare, tmp_path):
+def test_recipes_with_the_same_name_are_labelled_by_their_overrides(compare, tmp_path):
     write_run(tmp_path / "runs" / "1", seed=1, test_accuracy=0.98)
     write_run(tmp_path / "runs" / "2", seed=2, test_accuracy=0.98)
     write_run(tmp_path / "runs" / "3", seed=1, lr=0.005, test_accuracy=0.97)
@@ -150,7 +150,7 @@ def test_recipes_of_one_name_are_told_apart_by_their_overrides(compare, tmp_path
     assert {row["config"] for row in rows} == {"lenet"}
 
 
-def test_of_an_optimizers_own_arguments_only_those_that_tell_apart_are_named(compare, tmp_path):
+def test_only_optimizer_arguments_that_differ_are_named(compare, tmp_path):
     adam = {"betas": [0.9, 0.999], "eps": 1e-8}
     write_run(tmp_path / "runs" / "1", options={"momentum": 0.9, "dampening": 0})
     write_run(tmp_path / "runs" / "2", options={"momentum": 0.0, "dampening": 0})
@@ -253,7 +253,7 @@ THE_SAME_RECIPE = {
     "trainer.default_root_dir": "there",
     "dashboard": False,
     "model.init_args.compile": True,
-    # What is left at its default, said in full.
+    # Defaults, written explicitly.
     "model.init_args.label_smoothing": 0.0,
     "model.init_args.net.init_args.in_channels": 1,
     "model.init_args.optimizer.init_args.eps": 1e-8,
@@ -285,7 +285,7 @@ def changed(key, value):
     [(*change, True) for change in ANOTHER_RECIPE.items()]
     + [(*change, False) for change in THE_SAME_RECIPE.items()],
 )
-def test_comparing_going_on_and_hparams_agree_on_what_a_recipe_is(tmp_path, key, value, is_another):
+def test_compare_resume_and_hparams_agree_on_the_recipe(tmp_path, key, value, is_another):
     before, after = yaml.safe_load(CONFIG), changed(key, value)
     for seed, config in enumerate((before, before, after), start=1):
         write_run(tmp_path / str(seed), seed=seed)
@@ -313,7 +313,7 @@ def test_another_seed_is_the_same_recipe_and_another_run(tmp_path):
     }
 
 
-def test_results_alone_are_grouped_by_what_they_say(compare, tmp_path):
+def test_results_without_configs_are_grouped_by_their_fields(compare, tmp_path):
     for number, (seed, epochs) in enumerate(((1, 3), (2, 3), (1, 9))):
         write_run(tmp_path / "runs" / str(number), seed=seed, epochs=epochs)
         for name in ("config.yaml", "metrics.csv"):
@@ -362,7 +362,7 @@ def folder(name):
     return damage
 
 
-# Each stands for two of the one before: a billion and more in a few lines.
+# Each doubles the one before: more than a billion in a few lines.
 ALIASES = "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrstuvwxyz"))
 UNUSABLE = {
     "killed": (lambda folder: (folder / "results.json").unlink(), "unfinished: no results.json"),
@@ -426,7 +426,7 @@ def test_an_unfinished_or_damaged_run_is_listed_and_left_out(compare, tmp_path, 
 HOSTILE = "\x1b[31m`a`|<script>alert(1)</script>![x](http://x)$\\frac$\n**b**\u202e"
 
 
-def test_names_are_shown_and_not_obeyed(compare, tmp_path):
+def test_control_characters_in_names_have_no_effect(compare, tmp_path):
     write_run(tmp_path / "runs" / "1", config=HOSTILE, dataset=HOSTILE, device=HOSTILE)
     write_run(tmp_path / "runs" / "2", config="$$", seed=2)
     write_run(tmp_path / "runs" / "3\x1b[31m", seed=3)
@@ -447,7 +447,7 @@ def test_names_are_shown_and_not_obeyed(compare, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["results.md", "results.csv", "learning_curves.png"])
-def test_what_is_no_file_is_not_written_over(compare, tmp_path, name):
+def test_only_regular_files_are_overwritten(compare, tmp_path, name):
     write_run(tmp_path / "runs" / "1")
     (tmp_path / "out").mkdir()
     os.mkfifo(tmp_path / "out" / name)
@@ -457,7 +457,7 @@ def test_what_is_no_file_is_not_written_over(compare, tmp_path, name):
     assert stat.S_ISFIFO((tmp_path / "out" / name).stat().st_mode)
 
 
-def test_a_link_stays_one(compare, tmp_path):
+def test_a_link_stays_a_link(compare, tmp_path):
     write_run(tmp_path / "runs" / "1")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.md").symlink_to(tmp_path / "page.md")
@@ -466,7 +466,7 @@ def test_a_link_stays_one(compare, tmp_path):
     assert "lenet" in (tmp_path / "page.md").read_text()
 
 
-def test_trials_of_a_sweep_are_no_unfinished_runs(compare, tmp_path):
+def test_trials_of_a_sweep_are_not_unfinished_runs(compare, tmp_path):
     write_run(tmp_path / "runs" / "1")
     write_run(tmp_path / "runs" / "sweep" / "lenet" / "0")
     (tmp_path / "runs" / "sweep" / "lenet" / "0" / "results.json").unlink()
@@ -544,7 +544,7 @@ def test_help_works_from_any_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_code_of_a_run_from_elsewhere_is_not_imported(tmp_path, monkeypatch):
+def test_code_named_in_a_run_is_not_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "theirs.py").write_text("raise AssertionError('it was imported')")
     found = recipe({"model": {"class_path": "theirs.Net", "init_args": {"a": 1}}})
@@ -559,10 +559,10 @@ def test_the_code_of_a_run_from_elsewhere_is_not_imported(tmp_path, monkeypatch)
     [
         ({"train_cpu_seconds": 300.0}, "train_cpu_seconds"),
         ({"train_cpu_seconds": 30.0, "device": "NVIDIA H100 80GB HBM3"}, "train_seconds"),
-        ({}, "train_seconds"),  # of a version that did not measure it
+        ({}, "train_seconds"),  # from a version that did not measure it
     ],
 )
-def test_the_time_is_one_that_all_runs_can_be_compared_by(compare, tmp_path, others, time):
+def test_times_are_comparable_between_runs(compare, tmp_path, others, time):
     write_run("runs/a/1", train_cpu_seconds=250.0)
     write_run("runs/b/1", lr=0.02, **others)
     recipes, _ = group(read_runs([Path("runs")])[0])

@@ -1,4 +1,4 @@
-"""Every config in `configs/` is found here by itself."""
+"""Tests of every config in `configs/`."""
 
 import math
 import re
@@ -21,7 +21,7 @@ def name_of(config):
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 @pytest.mark.usefixtures("data_root")
 def test_config_takes_a_step(config, tmp_path):
-    # Small images end as a few pixels, and two times that are too few for batch normalization.
+    # Small images end as few pixels, too few for batch normalization in a batch of two.
     batch_size = "16" if config in LAPTOP else "2"
     cli = TrainingCLI(
         [
@@ -41,7 +41,7 @@ def test_config_takes_a_step(config, tmp_path):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
-def test_config_is_short_and_says_how_it_is_used(config):
+def test_config_is_short_and_names_its_command(config):
     text = config.read_text()
     assert len(text.splitlines()) <= 35
     assert f"python train.py --config configs/{name_of(config)}" in text
@@ -71,8 +71,8 @@ SAID_AS = {
 
 
 @pytest.mark.parametrize("config", LAPTOP, ids=name_of)
-def test_the_head_of_a_recipe_says_how_it_differs(config):
-    """But for the number of epochs, and what belongs to another optimizer."""
+def test_the_comment_of_a_recipe_says_how_it_differs(config):
+    """Except for the number of epochs and the arguments of another optimizer."""
     ours, theirs = (
         recipe(yaml.safe_load(path.read_text()))
         for path in (config, ROOT / "configs" / config.name)

@@ -1,4 +1,4 @@
-"""What a user of `evaluate.py` relies on."""
+"""The behaviour of `evaluate.py`."""
 
 import json
 
@@ -15,7 +15,7 @@ from inference.logits import compute_logits
 from tests.conftest import assert_one_line
 
 
-def test_the_figures_are_those_of_the_run(run_script, digits_run, tmp_path):
+def test_the_metrics_equal_those_of_the_run(run_script, digits_run, tmp_path):
     best = digits_run / "checkpoints" / "best.ckpt"
     ended = run_script(main, best, "--json", "metrics.json", "--figure", "confusion.png")
     assert (ended.status, ended.err) == (0, "")
@@ -54,7 +54,7 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
     assert metrics["calibration_error"] == pytest.approx(0.3, abs=1e-6)
 
 
-def test_a_checkpoint_is_all_it_needs(run_script, digits_run, tmp_path):
+def test_it_needs_only_the_checkpoint(run_script, digits_run, tmp_path):
     alone = tmp_path / "elsewhere.ckpt"
     alone.write_bytes((digits_run / "checkpoints" / "best.ckpt").read_bytes())
     assert run_script(main, alone).status == 0

@@ -1,4 +1,4 @@
-"""What a user of `export.py` relies on."""
+"""The behaviour of `export.py`."""
 
 import json
 
@@ -18,7 +18,7 @@ from models import alexnet, densenet, googlenet, nin, resnet, vgg
 from terminal.errors import UserError
 from tests.conftest import assert_one_line
 
-NETWORKS = {  # one of each family, at a size it takes that is not the dataset's own
+NETWORKS = {  # one per family, at a valid size other than the dataset's
     "AlexNet": (alexnet.AlexNet, 67),
     "VGG": (vgg.vgg11, 32),
     "NiN": (nin.NiN, 67),
@@ -33,7 +33,7 @@ def answers(path, images):
     return session.run(None, {"images": images.numpy()})[0]
 
 
-def test_the_file_answers_for_raw_images(run_script, digits_run, tmp_path):
+def test_the_file_takes_raw_images(run_script, digits_run, tmp_path):
     best = digits_run / "checkpoints" / "best.ckpt"
     ended = run_script(main, best, "--out", "digits.onnx")
     assert (ended.status, ended.err) == (0, "")
@@ -69,7 +69,7 @@ def test_every_family_can_be_exported(tmp_path, name):
     np.testing.assert_allclose(answers(tmp_path / "net.onnx", images).sum(1), 1, atol=1e-5)
 
 
-def test_a_file_that_differs_is_not_kept(digits_run, tmp_path, monkeypatch):
+def test_a_file_that_differs_is_not_written(digits_run, tmp_path, monkeypatch):
     classifier, data = load(digits_run / "checkpoints" / "best.ckpt")
     data.setup("test")
     monkeypatch.setattr("inference.onnx.compute_logits", lambda *args: compute_logits(*args) * 1.01)

@@ -1,4 +1,4 @@
-"""What a user of `predict.py` relies on."""
+"""The behaviour of `predict.py`."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_without_files_it_tells_ten_of_the_test_set(run_script, best, tmp_path):
+def test_without_files_it_predicts_ten_test_images(run_script, best, tmp_path):
     ended = run_script(main, best)
     assert (ended.status, ended.err) == (0, "")
     _, labels = digits()
@@ -36,11 +36,11 @@ def test_without_files_it_tells_ten_of_the_test_set(run_script, best, tmp_path):
         assert line.startswith('predicted: "')
         assert f'actual: "{label}"' in line
     right = sum(row["actual"] == row["class_1"] for row in rows(tmp_path / "predictions"))
-    assert right >= 7  # trained with other seeds too it has 9 or 10, and by chance one
+    assert right >= 7  # with other seeds too, 9 or 10 are right; by chance, one
     with Image.open(tmp_path / "predictions" / "predictions.png") as picture:
         pixels = np.array(picture.convert("RGB"), int)
     assert picture.size[0] > 1000
-    assert ((pixels[..., 1] - pixels[..., 0]) > 60).any()  # what is right stands in green
+    assert ((pixels[..., 1] - pixels[..., 0]) > 60).any()  # correct predictions are green
     assert (pixels.std(axis=(0, 1)) > 30).all()
 
 
@@ -51,7 +51,7 @@ def digits():
 
 
 def photograph(image, rng):
-    """A dark digit on unevenly lit paper, somewhere in a large picture with some noise."""
+    """A dark digit on unevenly lit paper, anywhere in a large, noisy picture."""
     ink = np.zeros((300, 400))
     top, left = rng.integers(10, 80), rng.integers(10, 180)
     large = Image.fromarray(image.numpy()).resize((200, 200), Image.Resampling.BICUBIC)
@@ -73,7 +73,7 @@ def test_photographed_digits_are_recognised(run_script, best, tmp_path):
     answers = rows(tmp_path / "out")
     assert [row["file"] for row in answers] == [str(path) for path in sorted(photos.iterdir())]
     right = sum(int(row["class_1"]) == label for row, label in zip(answers, labels, strict=False))
-    # Trained with other seeds too it has 47 or 48; without inverting or cutting out, 8 at most.
+    # With other seeds too, 47 or 48 are right; without inverting or cropping, at most 8.
     assert right >= 40
     for row in answers:
         assert 0 <= float(row["probability_2"]) <= float(row["probability_1"]) <= 1
@@ -98,7 +98,7 @@ def modes(photo):
     }
 
 
-def test_every_mode_and_depth_means_the_same(tmp_path):
+def test_every_mode_and_depth_gives_the_same_image(tmp_path):
     photo = photograph(digits()[0][0, 0], np.random.default_rng(0))
     data = MNIST(root="nowhere")
     Image.fromarray(photo).save(tmp_path / "gray.png")
@@ -116,7 +116,7 @@ def test_an_image_of_the_dataset_stays_as_it_is(tmp_path):
     assert torch.equal(read_image(tmp_path / "digit.png", Digits(image_size=28)), image)
 
 
-def test_what_is_no_image_is_named_and_the_others_are_done(run_script, best, tmp_path):
+def test_files_that_are_not_images_are_named_and_the_others_predicted(run_script, best, tmp_path):
     folder = tmp_path / "files"
     (folder / "below").mkdir(parents=True)
     Image.fromarray(digits()[0][0, 0].numpy()).save(folder / "below" / "good.png")
@@ -137,7 +137,7 @@ def test_what_is_no_image_is_named_and_the_others_are_done(run_script, best, tmp
         assert sum(name in line for line in warnings) == 1
 
 
-def test_blank_images_are_no_trouble(tmp_path):
+def test_blank_images_are_predicted(tmp_path):
     for name, size in (("white.png", (50, 40)), ("dot.png", (1, 1)), ("line.png", (300, 2))):
         Image.new("L", size, "white").save(tmp_path / name)
         assert read_image(tmp_path / name, MNIST(root="nowhere")).max() == 0
@@ -186,7 +186,7 @@ def test_an_unreadable_file_says_so(tmp_path):
 
 
 def test_no_other_program_is_started(tmp_path, monkeypatch):
-    """Pillow hands PostScript over to Ghostscript, whatever the file is called."""
+    """Pillow passes PostScript to Ghostscript, whatever the file's name."""
     (tmp_path / "photo.png").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     )
@@ -194,7 +194,7 @@ def test_no_other_program_is_started(tmp_path, monkeypatch):
         read_image(tmp_path / "photo.png", Digits())
 
 
-def test_a_photo_of_a_telephone_that_is_not_read_is_named(tmp_path):
+def test_an_unsupported_phone_photo_is_named(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     with pytest.raises(ImageError, match=r"HEIC.*save it as JPEG or PNG"):
         read_image(tmp_path / "photo.jpg", Digits())
@@ -234,8 +234,8 @@ def test_a_name_of_any_bytes_does_not_end_a_batch(run_script, best, tmp_path):
         *(("png", mode) for mode in ("L", "LA", "P", "1", "I;16", "RGBA")),
     ],
 )
-def test_a_very_large_photo_is_made_smaller_first(tmp_path, kind, mode, orientation, monkeypatch):
-    """It shows what a small one shows, whichever way up it is."""
+def test_a_very_large_photo_is_shrunk_first(tmp_path, kind, mode, orientation, monkeypatch):
+    """The result equals that of a small photo, in every orientation."""
     image = Image.new("L", (900, 600), 255)
     image.paste(0, (100, 100, 200, 500))
     image = image.convert("I").point(lambda value: value * 257) if mode == "I;16" else image
@@ -264,14 +264,14 @@ def test_too_many_pixels_get_a_line_that_is_true(tmp_path, monkeypatch):
         read_image(tmp_path / "bomb.png", Digits())
 
 
-def test_files_may_stand_at_the_end(run_script, best, tmp_path):
+def test_files_may_follow_the_options(run_script, best, tmp_path):
     Image.new("L", (9, 9)).save(tmp_path / "a.png")
     ended = run_script(main, best, "--out", "out", "a.png")
     assert (ended.status, ended.err) == (0, "")
     assert len(rows(tmp_path / "out")) == 1
 
 
-def test_of_two_classes_two_are_named(run_script, best, tmp_path, monkeypatch):
+def test_with_two_classes_two_are_named(run_script, best, tmp_path, monkeypatch):
     two = Digits(image_size=28)
     monkeypatch.setattr(type(two), "classes", ("even", "odd"))
     classifier = LitClassifier(LeNet5(num_classes=2), num_classes=2).eval()
@@ -284,17 +284,17 @@ def test_of_two_classes_two_are_named(run_script, best, tmp_path, monkeypatch):
     assert_one_line(run_script(main, best, "a.png", "--top_k", "3"), ["--top_k", "1 to 2"])
 
 
-def test_what_is_no_file_is_not_waited_for(run_script, best, tmp_path):
+def test_a_path_that_is_not_a_file_does_not_block(run_script, best, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     ended = run_script(main, best, "pipe.png", "zero.png")
     assert ended.status == 2
     assert [line.partition(" is left out: ")[2] for line in ended.err.splitlines()] == [
-        *("it is no file.", "it is no file.", "")
+        *("it is not a file.", "it is not a file.", "")
     ]
 
 
-def test_pictures_of_before_are_neither_images_nor_lost(run_script, best, tmp_path):
+def test_earlier_pictures_are_neither_read_nor_overwritten(run_script, best, tmp_path):
     Image.new("L", (9, 9)).save(tmp_path / "a.png")
     (tmp_path / "Thumbs.db").touch()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The commands of the README and of the guides are run as they are written."""
+"""Runs the commands of the README and the guides as written."""
 
 import re
 import shlex
@@ -30,8 +30,8 @@ def commands(text):
 
 
 @pytest.mark.slow
-def test_the_tour_can_be_taken(run_script, data_root, monkeypatch, tmp_path):
-    """In its order, each command as it stands, but for the length of the training."""
+def test_the_tour_works(run_script, data_root, monkeypatch, tmp_path):
+    """In order, each command as written, except for the length of the training."""
     monkeypatch.setenv("DATA_ROOT", data_root)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "docs").symlink_to(ROOT / "docs")
@@ -56,7 +56,7 @@ OTHERS = [words for words in commands(PAGES) if words[1] == "train.py"]
 
 
 @pytest.mark.parametrize("words", OTHERS, ids=" ".join)
-def test_the_other_commands_are_understood(run_script, words):
+def test_the_other_commands_parse(run_script, words):
     arguments = [str(ROOT / word) if word.startswith("configs/") else word for word in words[2:]]
     ended = run_script(train.main, *arguments, "--print_config")
     assert (ended.status, ended.err) == (0, "")
@@ -66,12 +66,12 @@ OPTIONS = re.findall(r"\| `(--[^`]+)`", TRAINING)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_the_options_of_the_table_are_understood(run_script, options):
+def test_the_options_of_the_table_parse(run_script, options):
     ended = run_script(train.main, "--config", QUICKSTART, *shlex.split(options), "--print_config")
     assert (ended.status, ended.err) == (0, "")
 
 
-def test_what_the_pages_point_to_is_there():
+def test_link_targets_exist():
     tracked = subprocess.run(
         ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
@@ -84,7 +84,7 @@ def test_what_the_pages_point_to_is_there():
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_script_is_short_and_helps(name, run_script):
+def test_every_script_is_short_and_has_help(name, run_script):
     assert len((ROOT / f"{name}.py").read_text().splitlines()) <= 60
     ended = run_script(SCRIPTS[name], "--help")
     assert (ended.status, ended.err) == (0, "")

@@ -1,4 +1,4 @@
-"""What a user of `sweep.py` relies on."""
+"""The behaviour of `sweep.py`."""
 
 import errno
 import os
@@ -45,7 +45,7 @@ def study(tmp_path):
     return optuna.load_study(study_name="sweep", storage=f"sqlite:///{tmp_path}/sweep/sweep.db")
 
 
-def test_the_best_values_come_as_a_command_that_trains_the_same_run(sweep, train, tmp_path):
+def test_the_printed_command_repeats_the_best_run(sweep, train, tmp_path):
     ended = sweep(3)
     assert (ended.status, ended.err) == (0, "")
     trials = study(tmp_path).trials
@@ -62,13 +62,13 @@ def test_the_best_values_come_as_a_command_that_trains_the_same_run(sweep, train
         assert torch.equal(tensor, weights[1][name])
 
 
-def test_the_test_set_stays_out_of_it(sweep, tmp_path):
+def test_a_sweep_does_not_use_the_test_set(sweep, tmp_path):
     sweep(1)
     assert not (tmp_path / "sweep" / "0" / "results.json").exists()
     assert "test" not in (tmp_path / "sweep" / "0" / "metrics.csv").read_text()
 
 
-def test_the_same_command_goes_on(sweep, tmp_path):
+def test_the_same_command_resumes(sweep, tmp_path):
     sweep(2)
     before = [trial.params for trial in study(tmp_path).trials]
     ended = sweep(4)
@@ -105,13 +105,13 @@ class DieOnce(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_trial_that_is_killed_goes_on_and_counts_once(sweep, tmp_path, monkeypatch):
+def test_a_killed_trial_resumes_and_counts_once(sweep, tmp_path, monkeypatch):
     (tmp_path / "space.yaml").write_text(SPACE)
     command = (sys.executable, ROOT / "sweep.py", *arguments(1), *callback("DieOnce"))
     assert run(*command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}).status == -signal.SIGKILL
     killed = study(tmp_path).trials[0]
     assert killed.state == TrialState.RUNNING
-    with monkeypatch.context() as patch:  # and killed again, where it would be put in the queue
+    with monkeypatch.context() as patch:  # and killed again, when it would be queued
         patch.setattr(optuna.Study, "tell", lambda *args, **kwargs: sys.exit(9))
         assert sweep(1, *callback("DieOnce")).status == 9
     ended = sweep(1, *callback("DieOnce"))
@@ -120,7 +120,7 @@ def test_a_trial_that_is_killed_goes_on_and_counts_once(sweep, tmp_path, monkeyp
     assert second.params == killed.params
     assert first.state == TrialState.FAIL
     assert second.state == TrialState.COMPLETE
-    assert not (tmp_path / "sweep" / "1").exists()  # it went on in its folder
+    assert not (tmp_path / "sweep" / "1").exists()  # it resumed in its folder
     last = torch.load(tmp_path / "sweep" / "0" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["epoch"] == 1
 
@@ -131,7 +131,7 @@ class CrashOnce(Callback):
             raise ZeroDivisionError("only with these values")
 
 
-def test_a_trial_that_crashes_is_noted_with_its_traceback(sweep, tmp_path):
+def test_a_crashed_trial_is_recorded_with_its_traceback(sweep, tmp_path):
     ended = sweep(2, *callback("CrashOnce"))
     assert ended.status == 0
     first, second = study(tmp_path).trials
@@ -149,7 +149,7 @@ class FillDiskOnce(Callback):
             raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_ends_a_sweep_and_costs_no_trial(sweep, tmp_path):
+def test_a_full_disk_ends_a_sweep_without_a_failed_trial(sweep, tmp_path):
     ended = sweep(1, *callback("FillDiskOnce"))
     assert ended.status == 2
     assert "No space left" in ended.err
@@ -160,7 +160,7 @@ def test_a_full_disk_ends_a_sweep_and_costs_no_trial(sweep, tmp_path):
     ]
 
 
-def test_a_trial_that_diverges_is_noted_and_the_others_go_on(sweep, tmp_path):
+def test_a_diverged_trial_is_recorded_and_the_others_continue(sweep, tmp_path):
     space = "model.optimizer.lr: {choices: [0.004, 1.0e+30]}"
     ended = sweep(4, "--model.net.activation", "relu", space=space)
     assert ended.status == 0
@@ -176,7 +176,7 @@ def test_a_trial_that_diverges_is_noted_and_the_others_go_on(sweep, tmp_path):
 
 
 @pytest.mark.slow
-def test_hopeless_trials_are_given_up(sweep, tmp_path):
+def test_unpromising_trials_are_pruned(sweep, tmp_path):
     space = "model.optimizer.lr: {choices: [0.004, 1.0e-9]}"
     sweep(9, "--trainer.max_epochs", "3", space=space)
     pruned = study(tmp_path).get_trials(states=(TrialState.PRUNED,))
@@ -194,7 +194,7 @@ def test_hopeless_trials_are_given_up(sweep, tmp_path):
         ("model.optimizer.lr: {choices: []}", ["model.optimizer.lr"]),
         ("model.optimizer.rate: {low: 0.1, high: 0.2}", ["rate"]),
         ("model: {low: [", ["space.yaml"]),
-        # Not only the first value is looked at.
+        # Not only the first value is checked.
         ("model.net.activation: {choices: [relu, tahn]}", ["tahn"]),
         ("model.label_smoothing: {low: 0.0, high: 2.0}", ["label_smoothing"]),
         ("model.label_smoothing: {low: 0.0, high: 0.2, step: 0.15}", ["label_smoothing"]),

@@ -1,4 +1,4 @@
-"""What a user of `train.py` relies on."""
+"""The behaviour of `train.py`."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def test_the_quick_start_reaches_97_percent(digits_run):
     assert "checkpoints/best.ckpt" in out
 
 
-def test_a_run_folder_holds_what_is_promised(quickstart, tmp_path):
+def test_a_run_folder_has_the_promised_files(quickstart, tmp_path):
     quickstart("--seed_everything", "7", "--trainer.max_epochs", "2")
     run = tmp_path / "run"
     names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
@@ -67,7 +67,7 @@ def test_a_run_folder_holds_what_is_promised(quickstart, tmp_path):
     assert "commit" in results
 
 
-def test_scalars_have_their_names_in_both_logs(digits_run):
+def test_scalars_have_the_same_names_in_both_logs(digits_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(digits_run))
@@ -84,7 +84,7 @@ def test_scalars_have_their_names_in_both_logs(digits_run):
 
 
 def test_the_best_checkpoint_is_the_one_that_is_tested(quickstart, tmp_path):
-    """Training is led astray after the first epoch, which has to stay the best one."""
+    """Training gets worse after the first epoch, which must stay the best one."""
     quickstart(
         *("--trainer.max_epochs", "3", "--model.schedule", "torch.optim.lr_scheduler.StepLR"),
         *("--model.schedule.step_size", "1", "--model.schedule.gamma", "1000"),
@@ -100,7 +100,7 @@ def test_the_best_checkpoint_is_the_one_that_is_tested(quickstart, tmp_path):
     assert results["test_accuracy"] > 0.5
 
 
-def test_a_checkpoint_is_all_that_loading_needs(quickstart, tmp_path):
+def test_loading_needs_only_the_checkpoint(quickstart, tmp_path):
     quickstart("--model.net.activation", "relu", "--model.label_smoothing", "0.1")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -139,20 +139,20 @@ def test_later_configs_and_arguments_win(quickstart, tmp_path):
 
 
 def test_adamw_keeps_its_own_weight_decay(trained):
-    """A default of another optimizer must not leak into the one that a config names."""
+    """A default of another optimizer must not apply to the config's optimizer."""
     config = yaml.safe_load((trained(*QUICKLY) / "config.yaml").read_text())
     assert config["model"]["init_args"]["optimizer"]["init_args"]["weight_decay"] == 0.01
 
 
-def test_the_last_best_mark_is_the_best_epoch(digits_run):
-    """Also where epochs with the same accuracy are told apart by their loss."""
+def test_the_last_epoch_marked_best_is_the_best_epoch(digits_run):
+    """Also if epochs with the same accuracy differ only in their loss."""
     out = (digits_run.parents[2] / "out.txt").read_text()
     marked = [int(line.split("/")[0]) for line in out.splitlines() if line.endswith("best")]
     results = json.loads((digits_run / "results.json").read_text())
     assert marked[-1] == results["best_epoch"] + 1
 
 
-def test_brackets_in_a_path_are_no_markup(quickstart, tmp_path):
+def test_brackets_in_a_path_are_not_markup(quickstart, tmp_path):
     ended = quickstart("--run_dir", "[bold]/[x]")
     assert ended.status == 0
     assert "run     [bold]/[x]" in ended.out
@@ -164,7 +164,7 @@ def test_each_start_gets_a_fresh_folder(train, tmp_path):
     assert sorted(p.name for p in (tmp_path / "runs" / "quickstart").iterdir()) == ["1", "2"]
 
 
-def test_a_finished_run_says_so_and_is_left_alone(trained, quickstart, tmp_path):
+def test_a_finished_run_says_so_and_is_not_changed(trained, quickstart, tmp_path):
     shutil.copytree(trained(*QUICKLY), tmp_path / "run")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.is_file()}
     ended = quickstart()
@@ -175,7 +175,7 @@ def test_a_finished_run_says_so_and_is_left_alone(trained, quickstart, tmp_path)
 
 @pytest.mark.parametrize("options", [(), ("--run_dir", "run")])
 @pytest.mark.parametrize("trial", ["fast_dev_run", "overfit_batches"])
-def test_a_trial_leaves_nothing(train, tmp_path, monkeypatch, trial, options):
+def test_a_trial_saves_nothing(train, tmp_path, monkeypatch, trial, options):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     ended = train(*QUICKLY, *options, f"--trainer.{trial}", "1")
     assert (ended.status, ended.err) == (0, "")
@@ -183,7 +183,7 @@ def test_a_trial_leaves_nothing(train, tmp_path, monkeypatch, trial, options):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_trial_leaves_the_run_in_its_folder_alone(trained, train, tmp_path):
+def test_a_trial_does_not_change_the_run_in_its_folder(trained, train, tmp_path):
     shutil.copytree(trained(*QUICKLY), tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert train(*QUICKLY, "--run_dir", "run", "--trainer.fast_dev_run", "1").status == 0
@@ -191,7 +191,7 @@ def test_a_trial_leaves_the_run_in_its_folder_alone(trained, train, tmp_path):
     assert now == before
 
 
-def test_two_batches_are_learnt_by_heart(train):
+def test_two_batches_can_be_overfitted(train):
     overfitting = ("--trainer.overfit_batches", "2", "--trainer.max_epochs", "20")
     out = train("--config", QUICKSTART, "--dashboard", "false", *overfitting).out
     accuracies = [float(line.split()[2].rstrip("%")) for line in out.splitlines() if "/20 " in line]
@@ -201,7 +201,7 @@ def test_two_batches_are_learnt_by_heart(train):
     assert "test" not in out
 
 
-def test_a_logger_and_checkpoints_of_the_users_own_come_beside_ours(quickstart, tmp_path):
+def test_the_users_loggers_and_checkpoints_are_added_to_ours(quickstart, tmp_path):
     ended = quickstart(
         *("--trainer.logger+=lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=own"),
         *("--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.filename={epoch}"),
@@ -244,7 +244,7 @@ WRONG_USES = {
     ),
     "a best checkpoint of one's own": (
         ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.filename", "best"],
-        ["filename best", "Name another"],
+        ["filename best", "Choose another name"],
     ),
     "no epochs": (["--trainer.max_epochs", "0"], ["max_epochs", "at least 1", "0"]),
     "endless epochs": (["--trainer.max_epochs", "-1"], ["max_epochs", "at least 1", "-1"]),
@@ -318,18 +318,18 @@ def test_a_broken_config_gets_one_line(train, tmp_path, kind):
 
 
 def test_a_trainer_that_is_a_number_gets_one_line(train, tmp_path):
-    """Also if an option makes options of it, of which the others are missing."""
+    """Also with another option of the Trainer, while the rest are missing."""
     (tmp_path / "config.yaml").write_text("trainer: 5\n")
     ended = train("--config", QUICKSTART, "--config", "config.yaml", "--trainer.benchmark", "true")
     assert_one_line(ended, ["trainer"])
 
 
-def test_a_config_that_is_no_file_is_not_waited_for(train, tmp_path):
+def test_a_config_that_is_not_a_file_does_not_block(train, tmp_path):
     os.mkfifo(tmp_path / "config.yaml")
     assert_one_line(train("--config", "config.yaml"), ["config.yaml", "not a file"])
 
 
-def test_a_config_out_of_a_pipe(train, tmp_path):
+def test_a_config_from_a_pipe(train, tmp_path):
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as file:
         file.write(QUICKSTART.read_text())
@@ -345,13 +345,15 @@ def out_of_memory():
 @pytest.mark.parametrize(
     "fill", [lambda: torch.empty(2**50), lambda: bytearray(2**60), out_of_memory]
 )
-def test_a_full_memory_gets_one_line(quickstart, monkeypatch, fill):
+def test_out_of_memory_gets_one_line(quickstart, monkeypatch, fill):
     monkeypatch.setattr("train.train", lambda *args: fill())
     assert_one_line(quickstart(), ["memory", "data.batch_size"])
 
 
 def test_a_module_in_the_current_folder_is_not_imported(quickstart, tmp_path, monkeypatch):
-    monkeypatch.setattr("jsonargparse._stubs_resolver.stubs_resolver", None)  # as at the start
+    monkeypatch.setattr(
+        "jsonargparse._stubs_resolver.stubs_resolver", None
+    )  # as at the start of a process
     (tmp_path / "json.py").write_text("from pathlib import Path\nPath('imported').touch()")
     linear = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 28, "out_features": 9}}
     ended = quickstart("--model.net", json.dumps(linear))
@@ -386,8 +388,8 @@ def test_help_and_print_config_work_from_any_folder(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_script_prints_nothing_that_nobody_asked_for(tmp_path):
-    """In a fresh interpreter, where importing may print too, and from a folder of the user's."""
+def test_the_script_prints_nothing_superfluous(tmp_path):
+    """In a new interpreter, where imports may print too, and from another folder."""
     ended = run(*TRAIN, "--config", QUICKSTART, "--trainer.max_epochs", "1", cwd=tmp_path)
     assert (ended.status, ended.err) == (0, "")
     assert len(ended.out.splitlines()) == 9  # header 4, table 2, result 3

@@ -1,1 +1,1 @@
-"""From a command line to a finished run: command line, checks, recipe, processes, results."""
+"""Trains a run from the command line: checks, recipe, processes, logging, results."""

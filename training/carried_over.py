@@ -1,4 +1,4 @@
-"""Tells what was given on a command line from defaults, and from what was carried over."""
+"""Finds the arguments that a changed class in a config keeps from the class before."""
 
 import os
 import re
@@ -15,24 +15,24 @@ from training.recipe import defaults_of
 
 
 def given_keys(args: list[str]) -> set[str]:
-    """The keys that are set on a command line or in the configs that it names."""
+    """The keys that are set on a command line or in its configs."""
     return set().union(*(_given(*args[i : i + 2]) for i in _starts(args)))
 
 
 def carried_over(parser: ArgumentParser, args: list[str], config: Namespace) -> list[str]:
-    """Describes what was carried over in a parsed config: `lr 0.1 of Adam, in SGD`.
+    """Describes the arguments that a new class keeps from the old: `lr 0.1 of Adam, in SGD`.
 
-    What was given again for the new class, and what it has by default, is not named.
+    Arguments that were given again for the new class, or equal its defaults, are not named.
     """
     starts = _starts(args)
     given = [_given(*args[i : i + 2]) for i in starts]
-    found: dict[str, dict[str, str]] = {}  # by the change of class, by their keys
+    found: dict[str, dict[str, str]] = {}  # by change of class, then by key
     for number, start in enumerate(starts):
         if not number or given[number].isdisjoint(classes := _classes(config)):
-            continue  # no class gives way to another here
-        try:  # not validated: what is required may be given later
+            continue  # no class changes here
+        try:  # not validated: required keys may come later
             before = parser.parse_args(args[:start], defaults=False, _skip_validation=True)
-        except ArgumentError:  # it came through a pipe, which is read once
+        except ArgumentError:  # from a pipe, which can only be read once
             continue
         again = set().union(*given[number:])
         for name, (was, old) in _classes(before).items():
@@ -51,7 +51,7 @@ def _starts(args: list[str]) -> list[int]:
 
 
 def _walk(key: str, part: Any) -> Iterator[tuple[str, Any]]:
-    """All values of a config by their dotted keys on a command line."""
+    """All values of a config, with their dotted keys as on the command line."""
     yield re.sub(r"^\.|\.(init_args|class_path)\b", "", key), part
     if isinstance(part, dict | list):
         for name, inner in part.items() if isinstance(part, dict) else enumerate(part):
@@ -65,12 +65,12 @@ def _classes(config: Namespace) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def _given(option: str, value: str = "") -> set[str]:
-    """The keys that an option, or the file that it names, sets."""
+    """The keys that an option, or its config file, sets."""
     key, _, joined = option.lstrip("-").partition("=")
     if key == "init_from":
-        return {key}  # a file that is no config, and large
+        return {key}  # a large file, not a config
     part: Any = joined or value
-    with suppress(yaml.YAMLError, ValueError):  # else a plain value, or one in bytes
+    with suppress(yaml.YAMLError, ValueError):  # otherwise a plain value or a binary file
         part = yaml.safe_load(Path(part).read_text() if os.path.isfile(part) else part)
     parts = _walk("" if key in ("c", "config") else key, part)
     return {key for key, part in parts if not isinstance(part, dict)}

@@ -19,7 +19,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints atomically and reads plain data only.
 
     With several processes the first one reads and sends the bytes to the others, so that a run
-    also goes on where machines have no file system in common.
+    also resumes on machines without a common file system.
     """
 
     def save_checkpoint(
@@ -32,13 +32,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             write_atomically(Path(path), write)
         except (OSError, RuntimeError) as error:
-            # torch reports a full disk as a RuntimeError on top of the file's own error.
+            # torch raises a RuntimeError for a full disk, while it handles the file's own OSError.
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
                 raise
             raise UserError(
-                f"cannot write {path}: {cause.strerror}. The checkpoints of before are whole: put "
-                "that right, and give the same command again."
+                f"cannot write {path}: {cause.strerror}. Earlier checkpoints are complete: fix "
+                "this, and run the same command again."
             ) from error
 
     def load_checkpoint(
@@ -46,7 +46,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         is_alone = not (dist.is_available() and dist.is_initialized())
         if is_alone or dist.get_rank() == 0:
-            read_checkpoint(Path(path))  # or it is said in a line what is wrong with it
+            read_checkpoint(Path(path))  # raises a UserError if it is damaged
         if is_alone:
             return torch.load(path, map_location=map_location, weights_only=True)
         content = [Path(path).read_bytes() if dist.get_rank() == 0 else None]
@@ -58,7 +58,7 @@ def read_fitting_checkpoint(path: Path, module: LightningModule) -> dict[str, An
     """Reads a checkpoint and checks that its weights fit this network.
 
     Raises:
-        UserError: If it is another network's, or no checkpoint.
+        UserError: If it is not a checkpoint, or belongs to another network.
     """
     checkpoint = read_checkpoint(path)
     theirs = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
@@ -68,7 +68,7 @@ def read_fitting_checkpoint(path: Path, module: LightningModule) -> dict[str, An
             name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)
         )
         raise UserError(
-            f"{path} is of another network than {type(module.net).__name__} with these options "
+            f"{path} is from another network than {type(module.net).__name__} with these options "
             f"({different[0]} differs). Give the options it was trained with, or another --run_dir."
         )
     return checkpoint
@@ -77,10 +77,10 @@ def read_fitting_checkpoint(path: Path, module: LightningModule) -> dict[str, An
 def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | None, int, int]:
     """The checkpoint to resume from, and the number of epochs and steps before it.
 
-    It is the last one, or else the best; a run that has none yet starts at step 0.
+    It is the last one, or else the best; without checkpoints, a run starts at step 0.
 
     Raises:
-        UserError: If there are checkpoints and none can be used.
+        UserError: If there are checkpoints but none can be used.
     """
     damage: UserError | None = None
     for path in (run.last, run.best):
@@ -90,13 +90,13 @@ def find_checkpoint(run: RunFolder, module: LightningModule) -> tuple[Path | Non
             checkpoint = read_fitting_checkpoint(path, module)
             epochs, step = checkpoint.get("epoch"), checkpoint.get("global_step")
             if type(epochs) is not int or type(step) is not int or min(epochs, step) < 0:
-                raise DamagedCheckpoint(f"{path} is damaged: it does not say of which epoch it is.")
+                raise DamagedCheckpoint(f"{path} is damaged: it does not name its epoch.")
         except DamagedCheckpoint as error:
             damage = damage or error
             continue
         if damage:
-            warn(f"{damage} Going on from {path}, after epoch {epochs + 1}.")
+            warn(f"{damage} Resuming from {path}, after epoch {epochs + 1}.")
         return path, epochs + 1, step
     if damage:
-        raise UserError(f"{damage} Put a whole one there, or name another --run_dir.")
+        raise UserError(f"{damage} Put an intact one there, or name another --run_dir.")
     return None, 0, 0

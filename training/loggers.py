@@ -34,13 +34,13 @@ class RunTensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Hides what a killed run has logged from `step` on."""
+        """Hides what a killed run logged at `step` and later."""
         start = SessionLog(status=SessionLog.START)
         self.experiment.file_writer.add_event(Event(step=step, session_log=start))
 
 
 class RunCSV(Logger):
-    """`metrics.csv`: a row a step at which something was logged, rewritten whole."""
+    """`metrics.csv`, one row per logged step; each save rewrites the whole file."""
 
     def __init__(self, run: RunFolder) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class RunCSV(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Takes up the rows of a killed run that come before `step`."""
+        """Restores the rows of a killed run before `step`."""
         if step == 0 or not self.run.metrics.exists():
             return
         try:
@@ -94,4 +94,4 @@ class RunCSV(Logger):
                         values = {k: float(v) for k, v in row.items() if k != "step" and v}
                         self.rows[int(row["step"])] = {"step": int(row["step"]), **values}
         except (ValueError, TypeError, KeyError, csv.Error):
-            warn(f"{self.run.metrics} is damaged: what can be read of it is kept.")
+            warn(f"{self.run.metrics} is damaged: only its readable rows are kept.")

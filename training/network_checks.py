@@ -19,7 +19,7 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
     """Checks, on meta tensors, that a network can be trained on these images.
 
     Raises:
-        UserError: If it cannot, with what has to change.
+        UserError: If it cannot; names the setting to change.
     """
     if not count_trained(module.net):
         raise UserError(
@@ -28,7 +28,7 @@ def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
     output = check_outputs(module, data)
     if module.criterion is not None:
         _try_loss(module, len(data.classes), is_mixed=len(data.mix) > 0)
-    # A loss of the user's own can have weights, on the CPU.
+    # The user's own loss can have weights, which are on the CPU.
     zeros = apply_to_collection(output, Tensor, lambda part: torch.zeros(part.shape))
     with raising(TypeError):
         module.loss(zeros, torch.zeros(2, dtype=torch.long))
@@ -65,15 +65,15 @@ def _twice(*tensors: Tensor) -> list[Tensor]:
 def check_precision(module: LitClassifier, precision: str | int, accelerator: str) -> None:
     """Checks that the device has 16-bit arithmetic, and that the optimizer's eps is not 0 in it.
 
-    That would look as if the training had diverged.
+    With an eps of 0, the training would seem to diverge.
 
     Args:
-        module: What is trained.
-        precision: The Trainer's.
-        accelerator: The Trainer's.
+        module: The LightningModule.
+        precision: Precision of the Trainer.
+        accelerator: Accelerator of the Trainer.
 
     Raises:
-        UserError: If not, with what to set instead.
+        UserError: If not; names what to set instead.
     """
     is_on_processor = accelerator == "cpu" or not torch.accelerator.is_available()
     if str(precision) in ("16", "16-mixed") and is_on_processor:
@@ -82,7 +82,7 @@ def check_precision(module: LitClassifier, precision: str | int, accelerator: st
     is_zero = isinstance(eps, float) and not torch.tensor(eps, dtype=torch.float16)
     if precision == "16-true" and is_zero:
         raise UserError(
-            f"model.optimizer.eps {eps} is 0 in the numbers of trainer.precision 16-true. Set "
+            f"model.optimizer.eps {eps} rounds to 0 in trainer.precision 16-true. Set "
             "--model.optimizer.eps 1e-4, or --trainer.precision bf16-true."
         )
 
@@ -90,19 +90,19 @@ def check_precision(module: LitClassifier, precision: str | int, accelerator: st
 def check_schedule(
     module: LitClassifier, trainer: Trainer, batches: int, is_validated: bool
 ) -> None:
-    """Tries a step of the optimizer and of the schedule, before anything is written.
+    """Tries one step of the optimizer and of the schedule before anything is written.
 
-    Warns where a schedule ends before or after the training.
+    Warns if a schedule ends before or after the training.
 
     Args:
-        module: What is trained.
+        module: The LightningModule.
         trainer: The Trainer.
-        batches: Training batches of an epoch.
+        batches: Number of training batches per epoch.
         is_validated: Whether there are validation batches.
 
     Raises:
-        UserError: If the optimizer cannot train this network, or there is no such schedule for a
-            training of this length.
+        UserError: If the optimizer cannot train this network, or the schedule does not fit the
+            length of the training.
     """
     _try_optimizer(module)
     if module.schedule is None:
@@ -111,18 +111,18 @@ def check_schedule(
     steps = -(-batches // trainer.accumulate_grad_batches) * epochs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warnings.filterwarnings("ignore", "Detected call of")  # a step of the schedule alone
+        warnings.filterwarnings("ignore", "Detected call of")  # no optimizer step before
         try:
             scheduler = module.build_scheduler(module.build_optimizer(), steps, epochs)
             if not isinstance(scheduler, ReduceLROnPlateau):
-                scheduler.step()  # some values are only found out here
+                scheduler.step()  # some values are only checked here
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise UserError(
                 f"model.schedule: {error}. The training has {steps} steps in {epochs} epochs."
             ) from error
     if isinstance(scheduler, ReduceLROnPlateau) and not is_validated:
         raise UserError(
-            "model.schedule: ReduceLROnPlateau watches the validation, and "
+            "model.schedule: ReduceLROnPlateau needs a validation, and "
             "trainer.limit_val_batches 0 leaves none."
         )
     for warning in caught:
@@ -130,7 +130,7 @@ def check_schedule(
 
 
 def _try_optimizer(module: LitClassifier) -> None:
-    """Tries an optimizer step on one-element parameters of the same ranks as the network's."""
+    """Tries an optimizer step on one-element parameters with the network's ranks."""
     ranks = sorted({p.ndim for p in module.net.parameters() if p.requires_grad})
     parameters = [nn.Parameter(torch.zeros([1] * rank)) for rank in ranks]
     for parameter in parameters:

@@ -1,28 +1,28 @@
-"""Chooses the precision of a training that does not name one."""
+"""Chooses the default precision of a training."""
 
 import torch
 
-# Multiply-accumulates of an image, forward. Below, a processor gains little or nothing: where the
-# sums are short, converting to bfloat16 takes about as long as it saves.
-WORTH_CONVERTING = 10_000_000
+# MACs of a forward pass per image. Below this, a CPU gains little or nothing: converting short sums
+# to bfloat16 takes about as long as it saves.
+WORTHWHILE_MACS = 10_000_000
 
 
 def usual_precision(accelerator: str, macs: int) -> str:
-    """bf16-mixed where the device multiplies in bfloat16 and gains from it, else 32-true.
+    """bf16-mixed if the device multiplies in bfloat16 and gains from it, else 32-true.
 
     Args:
-        accelerator: The Trainer's.
-        macs: Multiply-accumulates of the network for one image, forward.
+        accelerator: Accelerator of the Trainer.
+        macs: MACs of the network's forward pass for one image.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        has_bf16 = macs >= WORTH_CONVERTING and _processor_has_bf16()
+        has_bf16 = macs >= WORTHWHILE_MACS and _processor_has_bf16()
     return "bf16-mixed" if has_bf16 else "32-true"
 
 
 def _processor_has_bf16() -> bool:
-    """Whether the processor has bfloat16 multiplication, and torch is allowed to use it."""
+    """Whether the processor has bfloat16 multiplication and torch may use it."""
     capabilities = torch.cpu.get_capabilities()
     can = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return bool(can) and torch.backends.cpu.get_cpu_capability().startswith("AVX512")

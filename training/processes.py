@@ -1,4 +1,4 @@
-"""Training by several processes: their checks, their agreement, their end."""
+"""Training with several processes: checks, common decisions and termination."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, Lightning
 
 from terminal.errors import UserError, raising
 
-DECISION = "TRAINING_DECISION"  # what the first process tells those that Lightning starts
+DECISION = "TRAINING_DECISION"  # passes decisions to the processes that Lightning starts
 
 
 def check_processes(trainer: Trainer, batch_size: int, run_dir_is_named: bool) -> None:
-    """Checks that the number of processes is the Trainer's and divides the batch.
+    """Checks that the number of processes fits the Trainer and divides the batch size.
 
     Raises:
-        UserError: If not, with what has to change.
+        UserError: If not; names the setting to change.
     """
     environment = _environment(trainer)
     with raising(ValueError, advice=" See docs/scaling.md."):
@@ -28,19 +28,19 @@ def check_processes(trainer: Trainer, batch_size: int, run_dir_is_named: bool) -
     started_by_lightning = isinstance(environment, LightningEnvironment)
     if trainer.num_nodes > 1 and started_by_lightning:
         raise UserError(
-            f"trainer.num_nodes {trainer.num_nodes} needs a launcher on each of them: torchrun or "
+            f"trainer.num_nodes {trainer.num_nodes} needs a launcher on each node: torchrun or "
             "srun. See docs/scaling.md."
         )
     if trainer.world_size > 1 and not started_by_lightning and not run_dir_is_named:
         raise UserError(
-            "processes that torchrun or srun has started need one --run_dir to write to."
+            "processes started by torchrun or srun need a common --run_dir to write to."
         )
     accumulate = trainer.accumulate_grad_batches
     if batch_size % (trainer.world_size * accumulate):
         times = f" times trainer.accumulate_grad_batches, {accumulate}" if accumulate > 1 else ""
         raise UserError(
             f"data.batch_size {batch_size} is the batch of one optimizer step over all devices and "
-            f"does not divide by their number, {trainer.world_size}{times}."
+            f"is not divisible by their number, {trainer.world_size}{times}."
         )
 
 
@@ -48,14 +48,14 @@ def processes_that_share_processors(trainer: Trainer) -> int:
     """Number of processes that share this machine's processors; SLURM gives each its own."""
     if isinstance(_environment(trainer), LightningEnvironment):
         return trainer.num_devices
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # set by torchrun
 
 
 def first_process_decides(trainer: Trainer, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Calls `decide` in the first process, and returns its plain values in all of them.
 
     Raises:
-        UserError: What `decide` raises, in all of them.
+        UserError: If `decide` raises it, in all processes.
     """
     if trainer.world_size == 1:
         return decide()
@@ -65,7 +65,7 @@ def first_process_decides(trainer: Trainer, decide: Callable[[], dict[str, Any]]
         decision = decide() | {"launcher": os.getpid()}
         os.environ[DECISION] = json.dumps(decision)
         return decision
-    trainer.strategy.setup_environment()  # Lightning's own call of it finds the processes connected
+    trainer.strategy.setup_environment()  # Lightning calls it again, without effect
     decision = error = None
     if trainer.global_rank == 0:
         try:
@@ -81,9 +81,9 @@ def first_process_decides(trainer: Trainer, decide: Callable[[], dict[str, Any]]
 
 
 def die_with_the_launcher() -> None:
-    """Ends this process when its launcher, which started it for one of the devices, is gone.
+    """Ends this process when the launcher that started it has ended.
 
-    Otherwise it would wait for the others, and keep the memory of its GPU, for half an hour.
+    Otherwise it would wait for the others for half an hour and keep its GPU memory.
     """
     if "LOCAL_RANK" not in os.environ:
         return
@@ -104,10 +104,10 @@ def disconnect() -> None:
 
 
 def _environment(trainer: Trainer) -> ClusterEnvironment:
-    # Public, as trainer.strategy.cluster_environment, only with several processes.
+    # The public trainer.strategy.cluster_environment exists only with several processes.
     connector = getattr(trainer, "_accelerator_connector", None)
     assert hasattr(connector, "cluster_environment"), (
-        "this Lightning keeps the environment of a trainer elsewhere: see where its Trainer "
-        "detects torchrun and SLURM"
+        "this version of Lightning has moved a trainer's cluster environment: see where its "
+        "Trainer detects torchrun and SLURM"
     )
     return connector.cluster_environment

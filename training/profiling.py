@@ -1,4 +1,4 @@
-"""A profiler that costs nothing when nobody profiles."""
+"""A default profiler without overhead."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -6,7 +6,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 
 
 class Unprofiled(PassThroughProfiler):
-    """Lightning's default profiler without its context manager, entered a hundred times a step."""
+    """Lightning's default profiler without its context manager, entered 100 times per step."""
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:
         return nullcontext()

@@ -1,4 +1,4 @@
-"""Starts a run from weights once, and says by their digest which they were."""
+"""Initializes a new run from a file of weights, and records the digest of the file."""
 
 import hashlib
 import re
@@ -16,11 +16,13 @@ from terminal.run_folder import RunFolder
 
 
 class Source(NamedTuple):
-    """A file of weights, in a config `weights.pth#sha256=...`: another name is no other recipe.
+    """A file of weights, written `weights.pth#sha256=...` in a config.
+
+    The digest identifies it in a recipe, so a renamed file is the same recipe.
 
     Attributes:
-        file: Its name.
-        sha256: The digest of its content; None where it has not been read yet.
+        file: Path of the file.
+        sha256: Digest of its content; None if it has not been read yet.
     """
 
     file: str
@@ -36,31 +38,31 @@ class Source(NamedTuple):
 
     @property
     def content(self) -> str:
-        """What tells it from others: its digest, or else its name."""
+        """The start of its digest, or else its path."""
         return f"sha256 {self.sha256[:12]}" if self.sha256 else self.file
 
     @property
     def shown(self) -> str:
-        """Its name, with as much of the digest as tells it from others of that name."""
+        """Its path, with the start of its digest."""
         return f"{self.file} ({self.content})" if self.sha256 else self.file
 
 
-def start_run(asked: str, run: RunFolder, net: nn.Module, num_classes: int) -> tuple[Source, str]:
-    """Loads the weights that a run starts from into its network; not again when it goes on.
+def start_run(initial: str, run: RunFolder, net: nn.Module, num_classes: int) -> tuple[Source, str]:
+    """Loads the initial weights of a new run into its network, but not of a resumed run.
 
     Args:
-        asked: The file, with the digest if it stands in the config of a run.
-        run: The folder of the run.
+        initial: The file, with its digest if it comes from a run's config.
+        run: The run folder.
         net: The network.
         num_classes: Its number of classes.
 
     Returns:
-        The file with its digest, and what the header says of it: nothing where a run goes on.
+        The file with its digest, and its line in the header, empty for a resumed run.
 
     Raises:
-        UserError: If there are no weights that fit, or they are not those of the digest.
+        UserError: If the weights do not fit, or have another digest.
     """
-    source = Source.of(asked)
+    source = Source.of(initial)
     path = Path(source.file)
     if run.has_checkpoints():
         before = _started_from(run)
@@ -73,27 +75,25 @@ def start_run(asked: str, run: RunFolder, net: nn.Module, num_classes: int) -> t
     digest = _digest(path)
     if source.sha256 not in (None, digest):
         raise UserError(
-            f"{path} has another content than the config was made with, {source.content}. If that "
-            f"is meant: --init_from {path}."
+            f"{path} has changed: the config was made with {source.content}. If that is intended: "
+            f"--init_from {path}."
         )
     try:
         start = start_from(net, weights, num_classes)
     except ValueError as error:
         raise UserError(
-            f"{path}: {error}. Give the network the options that it had (--model.net), or name "
+            f"{path}: {error}. Set the network options of these weights (--model.net), or name "
             "another file."
         ) from error
-    layers = dict.fromkeys(name.rpartition(".")[0] for name in start.anew)
-    anew = f"; anew: {', '.join(layers)}" if layers else ""
-    return Source(
-        source.file, digest
-    ), f"{start.fitting} of {start.tensors} tensors of {path}{anew}"
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in start.new)
+    new = f"; new: {', '.join(layers)}" if layers else ""
+    return Source(source.file, digest), f"{start.fitting} of {start.tensors} tensors of {path}{new}"
 
 
 def _started_from(run: RunFolder) -> Source | None:
     with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return Source.of(yaml.safe_load(run.config.read_text())["init_from"])
-    return None  # one that cannot be read is written anew
+    return None  # a config that cannot be read is written again
 
 
 def _digest(path: Path) -> str:

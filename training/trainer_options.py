@@ -1,4 +1,4 @@
-"""Checks of the Trainer's options: which ones would break this project's promises."""
+"""Checks the Trainer's options, and refuses those that would break the project's promises."""
 
 import importlib
 from collections.abc import Sequence
@@ -12,50 +12,50 @@ from lightning.pytorch import Callback, LightningModule, Trainer, callbacks
 from terminal.errors import UserError
 
 WHOLE_EPOCHS = (
-    "would end an epoch half-way, and a run can only go on from the end of one. Set "
-    "trainer.max_epochs, and trainer.limit_train_batches for a part of each."
+    "would end an epoch half-way, but a run can only resume from the end of an epoch. Set "
+    "trainer.max_epochs, and trainer.limit_train_batches for shorter epochs."
 )
 REFUSED = {"max_steps": WHOLE_EPOCHS, "max_time": WHOLE_EPOCHS}
 AT_LEAST_1 = (
     *("max_epochs", "log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"),
 )
-NOT_NOTHING = ("limit_train_batches", "limit_test_batches")
-# What changes the weights, the batch or the number of steps without the checkpoint's knowledge.
+NOT_ZERO = ("limit_train_batches", "limit_test_batches")
+# They change the weights, the batch or the number of steps, and checkpoints do not record it.
 REFUSED_CALLBACKS = {
-    callbacks.StochasticWeightAveraging: "averages after the last checkpoint, which is what is "
-    "tested. Average with callbacks.EMAWeightAveraging, or evenly with "
+    callbacks.StochasticWeightAveraging: "averages after the last checkpoint, so its average is "
+    "never tested. Average with callbacks.EMAWeightAveraging, or evenly with "
     "lightning.pytorch.callbacks.WeightAveraging.",
-    callbacks.BatchSizeFinder: "trains with another batch than the config says. Set "
+    callbacks.BatchSizeFinder: "trains with another batch size than the config. Set "
     "data.batch_size, or compare several with sweep.py.",
-    callbacks.LearningRateFinder: "trains with another learning rate than the config says. "
+    callbacks.LearningRateFinder: "trains with another learning rate than the config. "
     "Compare several with sweep.py.",
-    callbacks.GradientAccumulationScheduler: "changes the number of steps that the schedule "
-    "spans. Set trainer.accumulate_grad_batches.",
+    callbacks.GradientAccumulationScheduler: "changes the number of steps, and with it the "
+    "length of the schedule. Set trainer.accumulate_grad_batches.",
     callbacks.Timer: WHOLE_EPOCHS,
-    callbacks.ModelPruning: "leaves weights under other names than the network has. Prune a "
-    "finished network with torch.nn.utils.prune, and train it from Python.",
+    callbacks.ModelPruning: "renames the weights of the network. Prune a finished network with "
+    "torch.nn.utils.prune, and train it from Python.",
     callbacks.BaseFinetuning: "adds parameters to the optimizer that the schedule does not know. "
-    "Train a part with --model.trainable, such as 'fc.*', and then all from its best.ckpt with "
-    "--init_from.",
+    "Train a part with --model.trainable, such as 'fc.*', then all of it from that run's best.ckpt "
+    "with --init_from.",
 }
-MEASURED = ("train/loss", "train/acc", "val/loss", "val/acc")
+METRICS = ("train/loss", "train/acc", "val/loss", "val/acc")
 AVERAGED_IN_32_BITS = ("16-true", "64-true", "64")
 REPLACED_CALLBACKS = {callbacks.EMAWeightAveraging: "callbacks.EMAWeightAveraging"}
 
 
 class RunTrainer(Trainer):
-    """Lightning's Trainer, whose numbers of batches are read from a config as they are written.
+    """Lightning's Trainer with limits of batches that are parsed as written: 1 or 1.0.
 
-    1 is one batch and 1.0 is all of them. A parser tries the types of a union in their order, and
-    `Optional[Union[int, float]]`, as Lightning has it, is another module's `Optional[Union[float,
-    int]]` if that came first: `typing` caches equal unions. These have no cache.
+    1 is one batch, 1.0 is all batches. A parser tries the types of a union in order, but `typing`
+    caches equal unions: Lightning's `Optional[Union[int, float]]` becomes `Optional[Union[float,
+    int]]` if another module made that first. `int | float` is not cached.
 
     Args:
-        limit_train_batches: Training batches of an epoch: a number, or a share of all.
+        limit_train_batches: Training batches per epoch: a number, or a share of all.
         limit_val_batches: Validation batches: a number, or a share of all.
         limit_test_batches: Test batches: a number, or a share of all.
         limit_predict_batches: Batches to predict: a number, or a share of all.
-        overfit_batches: Training batches to learn by heart: a number, or a share; nothing is kept.
+        overfit_batches: Training batches to overfit: a number, or a share; nothing is saved.
         val_check_interval: Batches between two validations: a number, or a share of an epoch.
         kwargs: Lightning's other options.
     """
@@ -85,13 +85,13 @@ class RunTrainer(Trainer):
 def check_trainer_options(trainer: Namespace) -> None:
     """Checks that the Trainer trains whole epochs, validates and tests.
 
-    Lightning's own EMAWeightAveraging gives way to this project's, which takes its arguments.
+    Replaces Lightning's EMAWeightAveraging by this project's, which has the same arguments.
 
     Raises:
-        UserError: If not, with what to set instead.
+        UserError: If not; names what to set instead.
     """
     if not isinstance(trainer, Namespace) or "max_epochs" not in trainer:
-        raise UserError(f"trainer must be options by their names, max_epochs: 3, got {trainer}.")
+        raise UserError(f"trainer must be options, such as max_epochs: 3, got {trainer}.")
     for name, reason in REFUSED.items():
         if trainer[name] not in (None, -1):
             raise UserError(f"trainer.{name} {reason}")
@@ -100,29 +100,27 @@ def check_trainer_options(trainer: Namespace) -> None:
             raise UserError(f"trainer.{name} must be at least 1, got {trainer[name]}.")
     if trainer.enable_checkpointing is False or trainer.barebones:
         name = "barebones true" if trainer.barebones else "enable_checkpointing false"
-        raise UserError(
-            f"trainer.{name}: the test is of the best checkpoint, so there has to be one."
-        )
+        raise UserError(f"trainer.{name}: the test needs the best checkpoint.")
     if trainer.gradient_clip_val is not None and trainer.gradient_clip_val < 0:
-        raise UserError(f"trainer.gradient_clip_val {trainer.gradient_clip_val} is below 0.")
-    for name in NOT_NOTHING:
+        raise UserError(
+            f"trainer.gradient_clip_val must be at least 0, got {trainer.gradient_clip_val}."
+        )
+    for name in NOT_ZERO:
         if trainer[name] == 0:
             raise UserError(f"trainer.{name} 0 leaves nothing to do.")
     if trainer.check_val_every_n_epoch is None:
-        raise UserError("trainer.check_val_every_n_epoch must be a number: 1 is every epoch.")
+        raise UserError("trainer.check_val_every_n_epoch must be a number; 1 means every epoch.")
     if isinstance(trainer.strategy, str) and (
         "spawn" in trainer.strategy or "fork" in trainer.strategy
     ):
-        raise UserError(
-            f"trainer.strategy {trainer.strategy}: use ddp, which starts the script anew."
-        )
+        raise UserError(f"trainer.strategy {trainer.strategy} is not supported: use ddp.")
     listed = trainer.callbacks or []
     for callback in listed if isinstance(listed, list) else [listed]:
         _check_callback(callback, str(trainer.precision))
 
 
 def is_trial(trainer: Namespace) -> bool:
-    """Whether `fast_dev_run` or `overfit_batches` is set: such a run keeps nothing."""
+    """Whether `fast_dev_run` or `overfit_batches` is set: such a run saves nothing."""
     return bool(trainer.fast_dev_run or trainer.overfit_batches)
 
 
@@ -130,17 +128,17 @@ def check_kept(keeping: Sequence[Callback]) -> None:
     """Checks that the user's own checkpoints do not overwrite those of the run.
 
     Raises:
-        UserError: If they would be, with the way out.
+        UserError: If they would; names what to change.
     """
     for callback in keeping:
         if isinstance(callback, callbacks.ModelCheckpoint) and callback.dirpath is None:
             name = type(callback).__name__
             if callback.save_last:
-                raise UserError(f"{name}.save_last: every run keeps its last.ckpt already.")
+                raise UserError(f"{name}.save_last: every run already saves last.ckpt.")
             if callback.filename in ("best", "last"):
                 raise UserError(
-                    f"{name}.filename {callback.filename}: the run itself keeps "
-                    f"{callback.filename}.ckpt. Name another."
+                    f"{name}.filename {callback.filename}: the run itself saves "
+                    f"{callback.filename}.ckpt. Choose another name."
                 )
 
 
@@ -148,21 +146,21 @@ def check_watched(watching: Sequence[Callback], module: LightningModule) -> None
     """Checks that the metrics that callbacks monitor exist; the user's own module may log more.
 
     Raises:
-        UserError: If not, with what is.
+        UserError: If not; names those that exist.
     """
     if not type(module).__module__.startswith("lit_modules."):
         return
     for callback in watching:
         watched = getattr(callback, "monitor", None)
-        if watched is not None and watched not in MEASURED:
+        if watched is not None and watched not in METRICS:
             raise UserError(
-                f"{type(callback).__name__} watches {watched}, and measured are "
-                f"{', '.join(MEASURED)}."
+                f"{type(callback).__name__} monitors {watched}, but the metrics are "
+                f"{', '.join(METRICS)}."
             )
 
 
 def check_averages(averaging: Sequence[Callback]) -> None:
-    """Checks that averages of weights can be kept on their device.
+    """Checks that the devices of weight averages exist.
 
     Raises:
         UserError: If there is no such device.
@@ -175,35 +173,35 @@ def check_averages(averaging: Sequence[Callback]) -> None:
             except (RuntimeError, AssertionError, NotImplementedError) as error:
                 raise UserError(
                     f"{type(callback).__name__} cannot keep weights on the device {device}. "
-                    "Without device they stay where the network is."
+                    "Without device they are on the network's."
                 ) from error
 
 
 def count_batches(trainer: Trainer, split: str, batches: int) -> int:
-    """Number of batches that the Trainer's limit leaves.
+    """Number of batches within the Trainer's limit.
 
     Raises:
-        UserError: If the limit is a share that leaves none.
+        UserError: If the limit is a share that rounds to no batches.
     """
     limit = getattr(trainer, f"limit_{split}_batches")
     left = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     if limit and not left:
-        raise UserError(f"trainer.limit_{split}_batches {limit} of {batches} batches is none.")
+        raise UserError(f"trainer.limit_{split}_batches {limit} of {batches} batches is no batch.")
     return left
 
 
 def check_epoch(trainer: Trainer, batches: int, is_validated: bool) -> None:
     """Checks that an epoch ends with a complete optimizer step, and with a validation if any.
 
-    That is where checkpoints are kept.
+    Checkpoints are saved there.
 
     Args:
         trainer: The Trainer.
-        batches: Training batches of an epoch.
+        batches: Number of training batches per epoch.
         is_validated: Whether there are validation batches.
 
     Raises:
-        UserError: If not, with what does.
+        UserError: If not; names a value that does.
     """
     accumulated = trainer.accumulate_grad_batches
     if batches % accumulated:
@@ -221,8 +219,8 @@ def check_epoch(trainer: Trainer, batches: int, is_validated: bool) -> None:
         nearest = min(divisors, key=lambda number: abs(number - every))
         raise UserError(
             f"trainer.val_check_interval {said} is every {every} of {batches} batches: the end of "
-            "the epoch, where checkpoints are kept, would not be validated. A number of batches "
-            f"that divides {batches} does, such as {nearest}."
+            "the epoch, where checkpoints are saved, would not be validated. Set a number of "
+            f"batches that divides {batches}, such as {nearest}."
         )
 
 
@@ -237,7 +235,7 @@ def _check_callback(callback: Namespace, precision: str) -> None:
         if issubclass(kind, refused):
             raise UserError(f"{name} {reason}")
     if issubclass(kind, callbacks.DeviceStatsMonitor) and not find_spec("psutil"):
-        raise UserError(f"{name} measures by psutil, which is missing: pip install psutil.")
+        raise UserError(f"{name} needs psutil, which is missing: pip install psutil.")
     if issubclass(kind, callbacks.WeightAveraging) and precision.endswith(AVERAGED_IN_32_BITS):
         raise UserError(
             f"{name} averages in 32 bits: with trainer.precision {precision} it would round the "

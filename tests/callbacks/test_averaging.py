@@ -1,4 +1,4 @@
-"""Averaged weights against the same average in a bare loop."""
+"""Averaged weights, compared with the same average in a plain loop."""
 
 import copy
 
@@ -53,7 +53,7 @@ def train(tmp_path, averaging, *others, epochs=3, **options):
 
 
 def average(states, decay=0.999):
-    """What the formula of the docstring makes of the states after each step."""
+    """The average of the states after each step, by the formula of the docstring."""
     mean = copy.deepcopy(states[0])
     for n, state in enumerate(states[1:], 1):
         share = min(decay, (1 + n) / (10 + n))
@@ -65,7 +65,7 @@ def average(states, decay=0.999):
     return mean
 
 
-def test_the_average_is_that_of_the_formula(tmp_path):
+def test_the_average_follows_its_formula(tmp_path):
     after_steps, validated, end = train(tmp_path, EMAWeightAveraging())
     assert len(after_steps) == 15
     for epoch in range(3):
@@ -105,13 +105,13 @@ def test_an_average_that_never_begins_is_the_network(tmp_path):
 
 
 class Late(WeightAveraging):
-    """An average of a user's own, which never begins."""
+    """A user's own average that never begins."""
 
     def should_update(self, step_idx=None, epoch_idx=None):
         return False
 
 
-def test_an_average_of_ones_own_that_never_begins_is_the_network(tmp_path):
+def test_the_users_average_that_never_begins_is_the_network(tmp_path):
     after_steps, validated, end = train(tmp_path, Late(), NoUntrainedAverage())
     torch.testing.assert_close(validated[-1], after_steps[-1], rtol=0, atol=0)
     torch.testing.assert_close(end, after_steps[-1], rtol=0, atol=0)
@@ -132,7 +132,7 @@ def even(states):
     return mean
 
 
-def test_an_average_of_epochs_is_validated_as_it_is_kept(tmp_path):
+def test_an_average_of_epochs_is_validated_as_it_is_saved(tmp_path):
     after_steps, validated, end = train(tmp_path, PerEpoch(), NoUntrainedAverage())
     ends = after_steps[4::5]
     for epoch in range(3):
@@ -147,8 +147,8 @@ class StopInAnEpoch(Callback):
         trainer.should_stop = trainer.current_epoch == 2
 
 
-def test_an_epoch_that_is_cut_short_is_validated_as_it_is_kept(tmp_path):
-    """It is stopped by its first validation, after which no average may change."""
+def test_an_epoch_that_ends_early_is_validated_as_it_is_saved(tmp_path):
+    """It stops at its first validation; after that, no average may change."""
     _, validated, end = train(
         tmp_path, PerEpoch(), StopInAnEpoch(), NoUntrainedAverage(), val_check_interval=1
     )
@@ -170,8 +170,8 @@ def test_a_value_out_of_range_is_refused(options):
         EMAWeightAveraging(**options)
 
 
-def test_a_test_from_python_is_of_the_average_that_the_checkpoint_holds(tmp_path):
-    """Also by `ckpt_path`, which gives callbacks their state back."""
+def test_a_test_from_python_uses_the_average_in_the_checkpoint(tmp_path):
+    """Also with `ckpt_path`, which restores the state of callbacks."""
     options = {
         **{"accelerator": "cpu", "logger": False, "enable_progress_bar": False},
         **{"enable_model_summary": False, "max_epochs": 1},
@@ -190,4 +190,4 @@ def test_a_test_from_python_is_of_the_average_that_the_checkpoint_holds(tmp_path
     fresh = LitClassifier(LeNet5("tanh"))
     module.load_state_dict(fresh.state_dict())
     (of_fresh,) = trainer.validate(module, data, verbose=False)
-    assert of_fresh["val/acc"] < 0.3  # untrained, and not the average of before
+    assert of_fresh["val/acc"] < 0.3  # untrained, not the earlier average

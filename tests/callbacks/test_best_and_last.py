@@ -9,7 +9,7 @@ from terminal.run_folder import RunFolder
 
 
 def keep(folder, epochs):
-    """What a run keeps whose epochs have these val/acc and val/loss."""
+    """The checkpoints of a run whose epochs have these val/acc and val/loss."""
     run = RunFolder(str(folder), "name")
     run.take().release()
     keeper = BestAndLast(run)
@@ -41,7 +41,7 @@ def test_the_best_is_the_highest_accuracy_and_of_those_the_lowest_loss(tmp_path,
     assert keep(tmp_path / "run", epochs) == best
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     target = tmp_path / "file"
     target.write_text("whole")
 

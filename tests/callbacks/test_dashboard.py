@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run."""
+"""The pages of TensorBoard for a run."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ def read(run):
     return events
 
 
-def test_pages_are_filled(quickstart, tmp_path):
+def test_all_pages_have_data(quickstart, tmp_path):
     quickstart("--trainer.max_epochs", "6", "--dashboard", "true")
     events = read(tmp_path / "run")
     tags = events.Tags()

@@ -1,4 +1,4 @@
-"""A run whose loss is no number any more stops, and says where."""
+"""A run whose loss is not finite stops and names the step."""
 
 from types import SimpleNamespace
 
@@ -50,7 +50,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path):
         callback.on_train_epoch_end(trainer, None)
 
 
-def test_the_steps_of_an_epoch_that_is_cut_short_are_looked_at(tmp_path):
+def test_the_steps_of_an_epoch_that_ends_early_are_checked(tmp_path):
     callback = StopWhenDiverged(RunFolder(str(tmp_path), "name"))
     trainer = SimpleNamespace(
         callback_metrics={},

@@ -1,4 +1,4 @@
-"""The lines of a training."""
+"""The console lines of the epochs."""
 
 import torch
 from lightning.pytorch import Trainer
@@ -24,7 +24,7 @@ def test_an_epoch_without_validation_leaves_its_columns_empty(quickstart):
     assert [line[-1] == "best" for line in lines] == [False, True, False]
 
 
-def test_a_module_that_logs_no_accuracy_has_its_lines(capsys):
+def test_a_module_without_accuracy_has_epoch_lines(capsys):
     class Plain(LitClassifier):
         def training_step(self, batch, batch_idx):
             loss = torch.nn.functional.cross_entropy(self(batch[0]), batch[1])

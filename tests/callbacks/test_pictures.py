@@ -1,4 +1,4 @@
-"""What pictures show, in gray and in colour."""
+"""The content of pictures, in gray and in colour."""
 
 import pytest
 import torch
@@ -11,11 +11,11 @@ from tests.datamodules.colours import Colours
 
 
 @pytest.mark.parametrize("data", [Digits(), Digits(channels=3), Colours()])
-def test_what_is_shown_are_the_images_before_they_were_normalised(data):
+def test_images_are_shown_before_normalisation(data):
     data.setup("fit")
     images = data.splits["train"].images[:5]
     shown = visible(data.preprocess_images(images, is_training=False), data)
-    assert torch.allclose(shown, images / 255, atol=1e-6)  # a repeated channel once
+    assert torch.allclose(shown, images / 255, atol=1e-6)  # a repeated channel is shown once
 
 
 def test_mistakes_are_drawn_in_colour():
@@ -29,7 +29,7 @@ def test_mistakes_are_drawn_in_colour():
     assert drawn.get_array().mean((0, 1)).tolist() == pytest.approx([1, 0, 0], abs=1e-5)
 
 
-def test_filters_are_in_colour_where_images_are():
+def test_filters_are_in_colour_for_colour_images():
     convolution = nn.Conv2d(3, 2, 3, bias=False)
     with torch.no_grad():
         convolution.weight.zero_()[:, 0] = 1  # red

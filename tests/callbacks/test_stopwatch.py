@@ -1,4 +1,4 @@
-"""Times and speeds, with a clock that is set by hand."""
+"""Times and speeds, with a simulated clock."""
 
 import json
 
@@ -67,27 +67,27 @@ def stopwatch(monkeypatch):
 
 
 @pytest.mark.parametrize("interval", [1.0, 0.2])
-def test_images_per_second_are_of_the_steps_alone(stopwatch, interval):
+def test_images_per_second_count_only_the_steps(stopwatch, interval):
     watch = stopwatch(max_epochs=2, val_check_interval=interval)
     assert watch.images_per_second == [1257 / 5] * 2
     assert watch.train_seconds == 2 * (5 + 7 / interval)
     assert watch.train_cpu_seconds == watch.train_seconds / 2
 
 
-def test_an_epoch_without_validation_counts(stopwatch):
+def test_an_epoch_without_validation_is_timed(stopwatch):
     watch = stopwatch(max_epochs=2, check_val_every_n_epoch=2)
     assert watch.images_per_second == [1257 / 5] * 2
     assert watch.train_seconds == 2 * 5 + 7
 
 
-def test_an_epoch_that_ends_early_has_the_images_that_it_saw(stopwatch):
+def test_an_epoch_that_ends_early_counts_its_images(stopwatch):
     watch = stopwatch(StopAtStep(7), max_epochs=3, val_check_interval=0.2)
     assert watch.images_per_second == [1257 / 5, 256]
     assert watch.train_seconds == 7 * (1 + 7)
 
 
-def test_the_time_of_a_run_goes_on_after_its_best_epoch(train, tmp_path):
-    # Without a learning rate the second epoch is as good as the first, and not better.
+def test_the_time_of_a_run_includes_epochs_after_its_best(train, tmp_path):
+    # With a learning rate of 0, the second epoch equals the first and is not better.
     still = {"class_path": "torch.optim.lr_scheduler.StepLR"}
     still["init_args"] = {"step_size": 1, "gamma": 0.0}
     ended = train(

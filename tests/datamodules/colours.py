@@ -6,7 +6,7 @@ from datamodules import InMemoryDataModule, Split
 
 
 class Colours(InMemoryDataModule):
-    """Noise, whose first rows have the class's shade of red."""
+    """Noise; the first rows have a shade of red for the class."""
 
     name = "Colours"
     classes = tuple(f"class {number}" for number in range(17))

@@ -1,4 +1,4 @@
-"""A web server on loopback that has small files in the published format, or anything else."""
+"""A local web server of small files in the published format, or of anything else."""
 
 import contextlib
 import gzip
@@ -23,10 +23,10 @@ class Mirror:
     """A folder with four files of 20 images, served.
 
     Attributes:
-        folder: Where the files are.
-        address: Where they are served.
-        requests: What was asked for there.
-        sums, contents: MD5 sums of the files, and of what is compressed in them, by their names.
+        folder: Folder of the files.
+        address: URL of the server.
+        requests: Paths of all requests.
+        sums, contents: MD5 sums of the files and of their extracted content, by file name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ class _Handler(SimpleHTTPRequestHandler):
         if not kinds:
             mirror.requests.append(name)
         content = (mirror.folder / name).read_bytes() if name in NAMES else b""
-        with contextlib.suppress(OSError):  # who asks has gone
+        with contextlib.suppress(OSError):  # the client has closed the connection
             self.answer(unquote(kinds[0]) if kinds else "sound", content)
 
     def answer(self, kind: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Trains, validates, tests and predicts on two processes, as somebody would do it from Python.
+"""Trains, validates, tests and predicts on two processes, as a user would from Python.
 
 Writes down the labels, which number the images, that each process has been given.
 """
@@ -24,7 +24,7 @@ TRAINERS = {
 
 
 class Numbers(InMemoryDataModule):
-    """Images that are numbered by their labels."""
+    """Images whose labels are their indices."""
 
     name = "Numbers"
     classes = tuple(map(str, range(max(SIZES.values()))))
@@ -38,7 +38,7 @@ class Numbers(InMemoryDataModule):
 
 
 class Seen(LightningModule):
-    """Keeps the labels of its batches, a list for each epoch of a stage."""
+    """Records the labels of its batches, one list per epoch of a stage."""
 
     def __init__(self):
         super().__init__()

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from datamodules.augmentation import RandomCrop
 
 
-def test_each_image_is_moved_on_its_own_and_black_moves_in():
+def test_each_image_is_shifted_separately_and_padded_with_black():
     torch.manual_seed(0)
     images = torch.rand(200, 2, 9, 7) + 0.1
     moved = RandomCrop(2)(images)
@@ -20,10 +20,10 @@ def test_each_image_is_moved_on_its_own_and_black_moves_in():
         ]
         assert len(places) == 1
         seen.add(places[0])
-    assert len(seen) == 25  # every place comes up
+    assert len(seen) == 25  # every position occurs
 
 
-def test_no_padding_moves_nothing():
+def test_without_padding_nothing_is_shifted():
     images = torch.rand(3, 1, 4, 4)
     assert torch.equal(RandomCrop(0)(images), images)
     with pytest.raises(ValueError, match="padding"):

@@ -14,7 +14,7 @@ def samplers(samples, size, processes=1, accumulate=1):
 @pytest.mark.parametrize(("samples", "size"), [(1000, 64), (1000, 999), (7, 10), (65, 64), (10, 1)])
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("accumulate", [1, 4])
-def test_every_sample_comes_exactly_once_an_epoch(samples, size, processes, accumulate):
+def test_every_sample_comes_exactly_once_per_epoch(samples, size, processes, accumulate):
     of_each = samplers(samples, size, processes, accumulate)
     seen = torch.cat([torch.cat(list(sampler)) for sampler in of_each])
     assert sorted(seen.tolist()) == list(range(samples))
@@ -23,11 +23,11 @@ def test_every_sample_comes_exactly_once_an_epoch(samples, size, processes, accu
 
 
 @pytest.mark.parametrize(("processes", "accumulate"), [(2, 1), (3, 1), (1, 2), (2, 3)])
-def test_a_step_sees_the_same_samples_however_it_is_divided(processes, accumulate):
+def test_a_step_has_the_same_samples_on_any_number_of_processes(processes, accumulate):
     alone = list(*samplers(1001, 60))
     shares = [list(sampler) for sampler in samplers(1001, 60, processes, accumulate)]
     for step, batch in enumerate(alone):
-        # Micro-batch after micro-batch, and in each of them process after process.
+        # Ordered by micro-batch, then by process.
         micro_batches = range(step * accumulate, (step + 1) * accumulate)
         of_step = [shares[rank][i] for i in micro_batches for rank in range(processes)]
         assert torch.equal(torch.cat(of_step), batch)
@@ -52,7 +52,7 @@ def test_a_share_can_be_empty():
     assert (labels.shape, labels.dtype) == ((0,), torch.int64)
 
 
-def test_no_batch_is_a_handful():
+def test_no_batch_is_very_small():
     sizes = [len(batch) for batch in GlobalBatchSampler(129, 64)]
     assert sizes == [64, 33, 32]
 
@@ -65,7 +65,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 
     assert order(1, 5) == order(1, 5)
     orders = [tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)]
-    assert len(set(orders)) == 9  # seed 1 in epoch 2 is not seed 2 in epoch 1
+    assert len(set(orders)) == 9  # seed 1 in epoch 2 differs from seed 2 in epoch 1
 
 
 def in_memory():

@@ -1,4 +1,4 @@
-"""A folder of photographs, against torchvision's ImageFolder."""
+"""A folder of photographs, compared with torchvision's ImageFolder."""
 
 import json
 import shutil
@@ -65,11 +65,11 @@ def test_the_same_images_and_labels_as_torchvision(photos):
         assert list(data.classes) == theirs.classes
         for ours, (image, _) in zip(images, theirs, strict=True):
             difference = ours.int() - torch.from_numpy(np.array(image)).permute(2, 0, 1).int()
-            assert difference[:, 1:-1, 1:-1].abs().max() <= 1  # the crop ends the borders' blur
+            assert difference[:, 1:-1, 1:-1].abs().max() <= 1  # cropped borders differ more
             assert difference.abs().max() <= 16
 
 
-def test_mean_and_deviation_are_those_of_the_training_pixels(photos):
+def test_mean_and_std_are_those_of_the_training_pixels(photos):
     data = loaded(photos)
     pixels = data.splits["train"].images.double().transpose(0, 1).flatten(1) / 255
     assert data.mean == pytest.approx(pixels.mean(1).tolist(), abs=1e-12)
@@ -79,7 +79,7 @@ def test_mean_and_deviation_are_those_of_the_training_pixels(photos):
     assert normalised.std((0, 2, 3)).sub(1).abs().max() < 1e-3
 
 
-def test_what_is_missing_is_split_off_of_each_class_its_share(tmp_path):
+def test_missing_splits_are_held_out_by_class(tmp_path):
     plant(tmp_path / "train", 30)
     first, second = loaded(tmp_path), loaded(tmp_path)
     assert first.note == "val and test: 10 % of train each"
@@ -96,10 +96,10 @@ def test_what_is_missing_is_split_off_of_each_class_its_share(tmp_path):
     assert first.mean == pytest.approx(train.mean((0, 2, 3)).tolist(), abs=1e-12)
 
 
-def test_an_image_is_turned_as_it_says(tmp_path):
+def test_an_image_is_rotated_by_its_exif_orientation(tmp_path):
     photograph(tmp_path / "upright.png", SHADES["sky"])
     upright, exif = Image.open(tmp_path / "upright.png"), Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     turned, expected = (
         read_photograph(tmp_path / f"{name}.png", 20, 3) for name in ("turned", "upright")
@@ -131,14 +131,14 @@ def test_every_mode_is_read(tmp_path, mode, channels):
     assert np.abs(image.astype(int) - wanted).max() <= 2
 
 
-def test_what_is_transparent_is_white(tmp_path):
+def test_transparency_becomes_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(path := tmp_path / "image.png")
     assert (read_photograph(path, 8, 3) == 255).all()
 
 
 @pytest.fixture
 def decodes(monkeypatch):
-    """The files that were decoded since the start of the test."""
+    """The files decoded since the start of the test."""
     seen = []
 
     def read(path, *options):
@@ -149,7 +149,7 @@ def decodes(monkeypatch):
     return seen
 
 
-def test_files_are_decoded_once_and_anew_when_one_changes(photos, decodes):
+def test_files_are_decoded_once_and_again_when_one_changes(photos, decodes):
     first = loaded(photos)
     assert len(decodes) == 75
     second = loaded(photos)
@@ -159,12 +159,12 @@ def test_files_are_decoded_once_and_anew_when_one_changes(photos, decodes):
     before = second.splits["val"].images.clone()
     photograph(photos / "val" / "leaf" / "1.png", SHADES["apple"], seed=9)
     third = loaded(photos)
-    assert len(decodes) == 75 + 9  # of val alone
+    assert len(decodes) == 75 + 9  # only of val
     is_another = (third.splits["val"].images != before).any(3).any(2).any(1)
     assert is_another.nonzero().flatten().tolist() == [4]
     (photos / "val" / "leaf" / "1.png").unlink()
     assert len(loaded(photos).splits["val"].labels) == 8
-    assert len(list((photos / ".decoded").glob("val-*"))) == 2  # what was decoded before is gone
+    assert len(list((photos / ".decoded").glob("val-*"))) == 2  # the old images are removed
 
 
 def cut_short(images):
@@ -191,7 +191,7 @@ def of_no_facts(images):
 @pytest.mark.parametrize(
     "damage", [cut_short, without_facts, without_images, of_endless_images, of_no_facts]
 )
-def test_a_damaged_cache_is_decoded_anew(photos, decodes, damage):
+def test_a_damaged_cache_is_decoded_again(photos, decodes, damage):
     before = loaded(photos).splits["train"].images.clone()
     (file,) = (photos / ".decoded").glob("train-*.images")
     damage(file)
@@ -199,7 +199,7 @@ def test_a_damaged_cache_is_decoded_anew(photos, decodes, damage):
     assert len(decodes) == 75 + 60
 
 
-def test_another_size_and_gray_have_a_cache_of_their_own(photos, decodes):
+def test_another_size_and_gray_have_separate_caches(photos, decodes):
     loaded(photos)
     gray = ImageFolder(str(photos), image_size=20, channels=1)
     gray.setup("fit")
@@ -211,7 +211,7 @@ def test_another_size_and_gray_have_a_cache_of_their_own(photos, decodes):
     assert not decodes
 
 
-def test_images_are_mapped_from_the_file_and_never_written_to(photos):
+def test_images_are_memory_mapped_and_never_written(photos):
     data = loaded(photos)
     (file,) = (photos / ".decoded").glob("train-*.images")
     before = file.read_bytes()
@@ -220,7 +220,7 @@ def test_images_are_mapped_from_the_file_and_never_written_to(photos):
     assert file.read_bytes() == before
 
 
-def test_hidden_and_system_files_are_passed_over_in_silence(photos, capsys):
+def test_hidden_and_system_files_are_skipped_silently(photos, capsys):
     for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
         (photos / "train" / "leaf" / name).write_text("not an image")
     (photos / "train" / ".git").mkdir()
@@ -228,11 +228,11 @@ def test_hidden_and_system_files_are_passed_over_in_silence(photos, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_what_is_no_image_is_named_and_left_out_or_refused(photos, capsys):
+def test_files_that_are_not_images_are_named_and_left_out_or_refused(photos, capsys):
     (photos / "train" / "leaf" / "10.png").write_text("not an image")
     whole = (photos / "train" / "apple" / "0.png").read_bytes()
     (photos / "train" / "apple" / "0.png").write_bytes(whole[: len(whole) // 2])
-    for _ in range(2):  # also where they were decoded before
+    for _ in range(2):  # also if they were decoded before
         data = loaded(photos)
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1
@@ -242,7 +242,7 @@ def test_what_is_no_image_is_named_and_left_out_or_refused(photos, capsys):
     assert labels.bincount().tolist() == [19, 19, 20]
     expected = read_photograph(photos / "train" / "leaf" / "11.png", 20, 3)
     assert np.array_equal(images[19 + 2].numpy(), expected)
-    with pytest.raises(DatasetError, match=r"no image in .*\(train, 2\).*train/apple/0.png"):
+    with pytest.raises(DatasetError, match=r"not images in .*\(train, 2\).*train/apple/0.png"):
         loaded(photos, strict=True)
 
 
@@ -285,17 +285,17 @@ def no_class_of_readable_images(root):
 WRONG = {
     "no folder train": (lambda root: only(root), ["no folder", "train"]),
     "no classes": (lambda root: shutil.rmtree(root / "train") or (root / "train").mkdir(), ["no"]),
-    "one class": (one_class, ["1 folder of a class", "two or more"]),
+    "one class": (one_class, ["1 class folder", "two or more"]),
     "an empty class": (empty_class, ["class moon", "each class needs some"]),
     "a class of val alone": (class_of_val_alone, ["val/moon", "apple, leaf, sky"]),
-    "one image of each class": (one_image_each, ["no image of the class", "split off"]),
+    "one image of each class": (one_image_each, ["no image of the class", "held out"]),
     "no images in val": (no_images_in_val, ["val has no images"]),
     "a class of no readable images": (no_class_of_readable_images, ["class sky"]),
 }
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_folder_that_is_none_gets_one_line(photos, train, kind):
+def test_a_wrong_folder_gets_one_line(photos, train, kind):
     make, named = WRONG[kind]
     make(photos)
     folder = ("--data", "datamodules.ImageFolder", "--data.root", photos, "--data.image_size", 28)
@@ -306,12 +306,12 @@ def test_a_folder_that_is_none_gets_one_line(photos, train, kind):
     assert not (photos.parent / "run").exists()
 
 
-def test_without_a_root_the_line_says_what_it_holds(train):
+def test_without_a_root_the_error_says_what_it_holds(train):
     ended = train("--config", QUICKSTART, "--data", "datamodules.ImageFolder")
     assert_one_line(ended, ["--data.root", "train/<class>/"])
 
 
-def test_a_full_disk_is_said_before_it_is(photos, monkeypatch):
+def test_a_full_disk_is_reported_before_decoding(photos, monkeypatch):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda folder: usage(1_000))
     with pytest.raises(DatasetError, match=r"0.0 GB are free. Name another.*--data.cache"):
@@ -329,7 +329,7 @@ def test_the_cache_can_be_elsewhere(photos, tmp_path):
 
 @pytest.fixture
 def run(photos, train):
-    """The folder of a finished run of 12 epochs, whose network knows the colours."""
+    """The folder of a finished run of 12 epochs, whose network can tell the colours apart."""
     ended = train(*TRAIN, "--data.root", photos, "--run_dir", "run")
     assert (ended.status, ended.err) == (0, "")
     assert "photos, 60 + 9 images of 28 x 28" in ended.out
@@ -337,7 +337,7 @@ def run(photos, train):
 
 
 @pytest.mark.slow
-def test_a_network_is_asked_on_another_machine(run, photos, run_script):
+def test_a_checkpoint_works_on_another_machine(run, photos, run_script):
     results = json.loads((run / "results.json").read_text())
     assert results["dataset"] == "photos"
     assert results["test_accuracy"] == 1
@@ -356,18 +356,18 @@ def test_a_network_is_asked_on_another_machine(run, photos, run_script):
     assert (ended.status, ended.err) == (0, "")
     for name in SHADES:
         assert f'{name}.jpg: predicted: "{name}"' in ended.out
-    for script in (predict_script, evaluate_script):  # of test images that are not there
+    for script in (predict_script, evaluate_script):  # without the test images
         assert_one_line(run_script(script.main, best), ["--data.root"])
 
 
 @pytest.mark.slow
-def test_a_run_does_not_go_on_with_other_images(run, photos, train):
+def test_a_run_does_not_resume_with_other_images(run, photos, train):
     (run / "results.json").unlink()
     photograph(photos / "train" / "leaf" / "0.png", SHADES["apple"])
     ended = train(*TRAIN, "--data.root", photos, "--run_dir", "run")
     assert ended.status == 2
     assert len(ended.err.splitlines()) == 1
-    assert "are not those that the run was started with" in ended.err
+    assert "have changed since the run started" in ended.err
 
 
 BROKEN_STATES = {
@@ -383,7 +383,7 @@ BROKEN_STATES = {
 
 
 @pytest.mark.parametrize("kind", BROKEN_STATES)
-def test_what_a_checkpoint_says_of_the_images_is_checked(kind):
+def test_image_properties_in_a_checkpoint_are_checked(kind):
     sound = {"name": "photos", "classes": ["a", "b"], "mean": [0.5] * 3, "std": [0.2] * 3}
     sound |= {"native_size": 20, "native_channels": 3}
     data = ImageFolder()

@@ -1,4 +1,4 @@
-"""The batch pipeline, against torchvision's path through PIL."""
+"""The batch pipeline, compared with torchvision's transforms of PIL images."""
 
 import gzip
 from pathlib import Path
@@ -17,7 +17,7 @@ from models.lenet import LeNet5
 
 @pytest.fixture
 def extracted_root(data_root, tmp_path):
-    """The test images of Fashion-MNIST as torchvision wants them."""
+    """The test images of Fashion-MNIST in torchvision's form."""
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for file in (Path(data_root) / "FashionMNIST" / "raw").glob("*.gz"):
@@ -45,7 +45,7 @@ def test_the_same_pixels_as_torchvision_with_pil(data_root, extracted_root, size
 
 def test_mnist_is_split_as_promised(data_root):
     splits = {}
-    for seed in (1, 2):  # of the run: the splits do not depend on it
+    for seed in (1, 2):  # the run's seed: the splits do not depend on it
         seed_everything(seed)
         data = MNIST(root=data_root)
         data.setup("fit")
@@ -61,7 +61,7 @@ def test_mnist_is_split_as_promised(data_root):
     counts = {name: split.labels.bincount() for name, split in splits[1].items()}
     shares = 5_000 * (counts["train"] + counts["val"]) / 60_000
     assert ((counts["val"] - shares).abs() < 1).all()
-    # Together the published training images: disjoint and complete.
+    # Together they are the published training images: disjoint and complete.
     published = datasets_bytes(data_root, "train-images-idx3-ubyte.gz")
     both = torch.cat([splits[1]["train"].images, splits[1]["val"].images])
     assert sorted(map(bytes, both.numpy())) == sorted(map(bytes, published.numpy()))
@@ -73,7 +73,7 @@ def datasets_bytes(data_root, name):
 
 
 @pytest.mark.parametrize("dataset", [MNIST, FashionMNIST])
-def test_normalisation_constants_are_those_of_the_pixels(data_root, dataset):
+def test_normalisation_constants_equal_those_of_the_pixels(data_root, dataset):
     data = dataset(root=data_root)
     data.setup("fit")
     check_normalised(data)
@@ -99,7 +99,7 @@ def check_normalised(data):
     assert pixels.std().item() == pytest.approx(data.std, abs=1e-4)
 
 
-def test_a_gray_channel_is_repeated_when_asked():
+def test_a_gray_channel_is_repeated_for_three_channels():
     data = Digits(channels=3)
     images = data.preprocessing(torch.rand(2, 1, 8, 8))
     assert images.shape == (2, 3, 8, 8)
@@ -107,7 +107,7 @@ def test_a_gray_channel_is_repeated_when_asked():
 
 
 class Batches(LitClassifier):
-    """Keeps the images that it is given."""
+    """Records the images that it gets."""
 
     def __init__(self):
         super().__init__(LeNet5("tanh"))
@@ -181,7 +181,7 @@ BROKEN_SPLITS = {
 
 @pytest.mark.parametrize("stage", ["fit", "test"])
 @pytest.mark.parametrize("kind", BROKEN_SPLITS)
-def test_what_are_no_images_and_labels_is_said_before_the_training(kind, stage, monkeypatch):
+def test_invalid_images_and_labels_are_reported_before_the_training(kind, stage, monkeypatch):
     split, named = BROKEN_SPLITS[kind]
     last = "val" if stage == "fit" else "test"
     monkeypatch.setattr(Digits, "load", lambda self, stage: {"train": Split(*SOUND), last: split})
@@ -234,7 +234,7 @@ def test_an_augmentation_that_breaks_the_batch_is_refused_before_the_training(ki
 
 
 class Counting(nn.Module):
-    """Draws, and counts how often it was asked."""
+    """Draws random numbers, and counts its calls."""
 
     def __init__(self):
         super().__init__()
@@ -243,10 +243,10 @@ class Counting(nn.Module):
     def forward(self, images):
         self.calls += 1
         images += torch.rand_like(images)
-        return images.clamp(0, 1)[..., :7, :7]  # of another size is fine: it is resized
+        return images.clamp(0, 1)[..., :7, :7]  # another size is allowed: it is resized
 
 
-def test_that_an_augmentation_was_tried_changes_nothing():
+def test_the_check_of_an_augmentation_changes_nothing():
     seed_everything(1)
     data = Digits(augment=[augmentation := Counting()])
     data.setup("fit")

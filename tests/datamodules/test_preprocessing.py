@@ -1,4 +1,4 @@
-"""What happens to a batch on its way to the network: the same bits, by few threads, of any size."""
+"""Preprocessing of batches of any size: the same bits with fewer threads."""
 
 import sys
 
@@ -19,7 +19,7 @@ def two_threads():
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_small_work_on_a_cpu_is_one_threads_alone():
+def test_small_work_on_a_cpu_uses_one_thread():
     def threads_within(elements, device):
         with one_thread_if_small(elements, torch.device(device)):
             return torch.get_num_threads()
@@ -34,7 +34,7 @@ def test_small_work_on_a_cpu_is_one_threads_alone():
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("size", [8, 28, 6])
-def test_the_same_bits_by_one_thread_as_by_two(size):
+def test_one_thread_and_two_give_the_same_bits(size):
     data = Digits(image_size=size)
     data.setup("fit")
     images = data.splits["train"].images
@@ -74,7 +74,7 @@ print(threads() - before)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_small_batches_start_no_threads_and_large_ones_do(tmp_path):
-    """An epoch at 28 x 28, from memory to the network, leaves torch's other threads alone."""
+    """An epoch at 28 x 28 uses none of torch's other threads."""
     ended = run(sys.executable, "-c", THREADS, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
     assert ended.status == 0, ended.err
     small, large = map(int, ended.out.split())

@@ -1,4 +1,4 @@
-"""Small files in the published format, from a mirror on loopback."""
+"""Small files in the published format, from a local mirror."""
 
 import gzip
 import hashlib
@@ -25,7 +25,7 @@ def mirror(tmp_path):
 
 @pytest.fixture
 def whole(mirror, tmp_path):
-    """A folder that has all files."""
+    """A folder with all files."""
     files = PublishedFiles(tmp_path / "raw", [mirror.address], mirror.sums, mirror.contents)
     files.ensure()
     mirror.requests.clear()
@@ -44,7 +44,7 @@ def test_files_are_downloaded_once_and_decoded(mirror, whole):
     assert not list(whole.folder.glob("*ubyte"))  # nothing is extracted
 
 
-def test_a_missing_file_is_fetched_again(mirror, whole):
+def test_a_missing_file_is_downloaded_again(mirror, whole):
     path = whole.folder / NAMES[0]
     content = path.read_bytes()
     path.unlink()
@@ -64,7 +64,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("kind", OTHER)
-def test_what_is_the_users_own_is_refused_and_not_replaced(mirror, whole, kind):
+def test_the_users_own_file_is_refused_and_not_replaced(mirror, whole, kind):
     path = whole.folder / NAMES[0]
     path.write_bytes(OTHER[kind](path.read_bytes()))
     before = contents(whole.folder)
@@ -79,7 +79,7 @@ def test_what_is_the_users_own_is_refused_and_not_replaced(mirror, whole, kind):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink(path, path)])
-def test_what_is_no_file_is_refused_too(mirror, whole, make):
+def test_a_path_that_is_not_a_file_is_refused_too(mirror, whole, make):
     path = whole.folder / NAMES[0]
     path.unlink()
     make(path)
@@ -89,7 +89,7 @@ def test_what_is_no_file_is_refused_too(mirror, whole, make):
 
 
 @pytest.mark.parametrize("kind", ["extracted", "compressed anew"])
-def test_the_same_content_in_another_wrapping_is_as_good(mirror, whole, kind):
+def test_the_same_content_extracted_or_compressed_again_is_accepted(mirror, whole, kind):
     expected = whole.read("train")
     path = whole.folder / NAMES[0]
     extracted = gzip.decompress(path.read_bytes())
@@ -153,10 +153,10 @@ def test_offline_the_error_names_file_folder_and_way_out(mirror, whole):
     message = str(caught.value)
     assert f"{NAMES[2]} is missing in {whole.folder}" in message
     assert "configs/quickstart.yaml" in message
-    whole.read("train")  # what is whole still works
+    whole.read("train")  # complete files still work
 
 
-def test_a_mirror_that_serves_something_else_is_not_believed(mirror, tmp_path):
+def test_a_mirror_with_other_content_is_not_trusted(mirror, tmp_path):
     (mirror.folder / NAMES[0]).write_bytes(b"<html>captive portal</html>")
     files = PublishedFiles(tmp_path / "raw", [mirror.address], mirror.sums, mirror.contents)
     with pytest.raises(DatasetError, match="wrong MD5 sum"):
@@ -185,7 +185,7 @@ def test_a_read_only_folder_is_enough(mirror, whole, tmp_path):
         whole.folder.chmod(0o755)
 
 
-def test_two_processes_that_start_at_once_fetch_each_file_once(mirror, tmp_path):
+def test_two_processes_that_start_at_once_download_each_file_once(mirror, tmp_path):
     program = (
         "import sys; from pathlib import Path; from datamodules.published_files import *; "
         f"files = PublishedFiles(Path({str(tmp_path / 'raw')!r}), [{mirror.address!r}], "

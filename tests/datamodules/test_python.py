@@ -1,4 +1,4 @@
-"""Data modules under a plain Trainer of Lightning's, on one process and on two."""
+"""Data modules with Lightning's plain Trainer, on one process and on two."""
 
 import json
 import re
@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "training.md").read_text()
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    """What each of two processes has seen, under each Trainer: by stage, epoch and batch."""
+    """The samples of two processes with each Trainer, by stage, epoch and batch."""
     folder = tmp_path_factory.mktemp("seen")
     script = ROOT / "tests" / "datamodules" / "on_two_processes.py"
     ended = run(sys.executable, script, cwd=folder, env=PYTHON)
@@ -33,7 +33,7 @@ def seen(tmp_path_factory):
 
 
 def steps(seen, stage, epoch, accumulate=1):
-    """The samples of each step over both processes, in their order."""
+    """The samples of each step over both processes, in order."""
     pairs = zip(*(of_process[stage][epoch] for of_process in seen), strict=True)
     batches = [first + second for first, second in pairs]
     return [
@@ -46,7 +46,7 @@ def flat(batches):
 
 
 @pytest.mark.parametrize("name", ["plain", "without Lightning's samplers", "accumulating"])
-def test_every_sample_comes_once_an_epoch(seen, name):
+def test_every_sample_comes_once_per_epoch(seen, name):
     accumulate = TRAINERS[name].get("accumulate_grad_batches", 1)
     epochs = [steps(seen[name], "train", epoch, accumulate) for epoch in range(2)]
     for epoch in epochs:
@@ -74,7 +74,7 @@ def test_a_trial_is_one_batch_of_each(seen):
 
 
 def example():
-    """The training from Python of docs/training.md, as it stands there."""
+    """The code for training from Python in docs/training.md."""
     (code,) = (
         block
         for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -85,7 +85,7 @@ def example():
 
 @pytest.mark.parametrize("devices", [None, 2])
 def test_the_example_of_the_page_learns(tmp_path, devices):
-    """In one process as it stands there, and in two."""
+    """Unchanged on one process, and on two."""
     code = example()
     if devices:
         two = f'Trainer(accelerator="cpu", devices={devices}, '

@@ -1,4 +1,4 @@
-"""Datasets of torchvision's, against torchvision itself and against ours."""
+"""Torchvision's datasets, compared with torchvision itself and with ours."""
 
 import gzip
 import pickle
@@ -131,7 +131,7 @@ def test_a_dataset_without_splits_is_split_three_ways(tmp_path):
     assert not content
 
 
-def test_images_of_several_sizes_are_made_one(tmp_path, monkeypatch):
+def test_images_of_several_sizes_are_resized_to_one(tmp_path, monkeypatch):
     fetch = datasets.FakeData.__getitem__
 
     def of_another_size(self, index):
@@ -144,7 +144,7 @@ def test_images_of_several_sizes_are_made_one(tmp_path, monkeypatch):
     assert data.splits["train"].images.shape == (48, 3, 24, 24)
 
 
-def test_it_trains_and_its_checkpoint_is_asked_alone(train, tmp_path):
+def test_it_trains_and_its_checkpoint_works_without_the_dataset(train, tmp_path):
     options = (
         *("--config", QUICKSTART, "--data", "datamodules.Torchvision", "--data.root", "data"),
         *("--data.dataset", "torchvision.datasets.FakeData", "--data.image_size", 28),
@@ -164,12 +164,12 @@ def test_it_trains_and_its_checkpoint_is_asked_alone(train, tmp_path):
     [
         ("torchvision.datasets.CIFAR11", ["torchvision.datasets.CIFAR10", "CIFAR11"]),
         ("os.path.join", ["torchvision.datasets", "os.path.join"]),
-        ("torchvision.datasets.CIFAR10", ["cannot be had in", "nowhere", "--data.root"]),
+        ("torchvision.datasets.CIFAR10", ["cannot be loaded from", "nowhere", "--data.root"]),
         ("torchvision.datasets.FakeData", ["--data.options", "image"]),
     ],
 )
-def test_what_cannot_be_had_gets_one_line(train, monkeypatch, dataset, named):
-    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/")  # where nobody answers
+def test_a_dataset_that_cannot_be_loaded_gets_one_line(train, monkeypatch, dataset, named):
+    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/")  # no server listens there
     options = ["--data.options", '{"image": 3}'] if "Fake" in dataset else []
     ended = train(
         *("--config", QUICKSTART, "--data", "datamodules.Torchvision", "--data.root", "nowhere"),
@@ -178,8 +178,8 @@ def test_what_cannot_be_had_gets_one_line(train, monkeypatch, dataset, named):
     assert_one_line(ended, named)
 
 
-def test_labels_that_are_no_classes_get_one_line(tmp_path, monkeypatch):
+def test_labels_that_are_not_classes_get_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.FakeData, "targets", [0.5] * 60, raising=False)
     data = Torchvision("torchvision.datasets.FakeData", root=str(tmp_path), options=FAKE)
-    with pytest.raises(DatasetError, match="no classes, but float64"):
+    with pytest.raises(DatasetError, match="not classes, but float64"):
         data.prepare_data()

@@ -1,4 +1,4 @@
-"""Does what `docs/adding-a-network.md` says, with the files and commands of the page itself."""
+"""Follows `docs/adding-a-network.md` with the files and commands of the page."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def run(command, folder):
     return subprocess.run(
         [sys.executable, *command[1:]],
         cwd=folder,
-        env=os.environ | {"PYTEST_ADDOPTS": "--numprocesses=0"},  # to start one process, not three
+        env=os.environ | {"PYTEST_ADDOPTS": "--numprocesses=0"},  # starts one process, not three
         capture_output=True,
         text=True,
         timeout=250,

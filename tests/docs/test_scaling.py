@@ -1,4 +1,4 @@
-"""What `docs/scaling.md` and `docs/reliability.md` say, and the job files beside them."""
+"""The statements of `docs/scaling.md` and `docs/reliability.md`, and the job files."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.running import run, wait_for
 from tests.training.test_survival import callbacks, die
 
 SBATCH = ROOT / "docs" / "train.sbatch"
-# What SLURM would do with a job of two tasks on one node.
+# What SLURM does with a job of two tasks on one node.
 SRUN = """#!/usr/bin/env bash
 [ "$1" = --kill-on-bad-exit=1 ] && shift
 SLURM_PROCID=1 SLURM_LOCALID=1 "$@" &
@@ -34,7 +34,7 @@ JOB = {
 
 @pytest.fixture
 def slurm(tmp_path):
-    """The environment of a job, with commands of SLURM that note how they were called."""
+    """The environment of a job, with SLURM commands that record their arguments."""
     folder = tmp_path / "bin"
     folder.mkdir()
     requeue = f'#!/bin/sh\necho "$@" > {tmp_path}/scontrol\n'
@@ -45,7 +45,7 @@ def slurm(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_slurm_job_goes_on(slurm, tmp_path):
+def test_a_slurm_job_resumes(slurm, tmp_path):
     os.symlink(ROOT / "train.py", tmp_path / "train.py")
     command = (
         *("bash", SBATCH, "--config", QUICKSTART, "--trainer.max_epochs", "2"),
@@ -90,7 +90,7 @@ COMMANDS = [line for line in PAGE.splitlines() if re.match(r"(python|torchrun) .
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_of_the_page_are_understood(train, command):
+def test_the_commands_of_the_page_parse(train, command):
     arguments = shlex.split(command.partition("train.py")[2])
     arguments = [str(ROOT / word) if word.startswith("configs/") else word for word in arguments]
     ended = train(*arguments, "--print_config")
@@ -106,7 +106,7 @@ def test_each_promise_names_a_test_that_exists():
         assert f"def {name}(" in (ROOT / path).read_text()
 
 
-def test_tensorboard_is_never_told_to_listen_beyond_this_machine():
+def test_tensorboard_never_listens_beyond_localhost():
     tracked = subprocess.run(
         ["git", "ls-files", "*.py", "*.md", "*.yaml", "Makefile", ".ci/run"],
         cwd=ROOT,

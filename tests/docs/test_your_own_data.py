@@ -26,7 +26,7 @@ def test_the_page_can_be_followed(tmp_path):
             size = (40 + 3 * index, 200 - index)
             kind = "test" if index < 10 else "train"
             photograph(tmp_path / "photos" / kind / name / f"{index}.jpg", shade, size, seed=index)
-    # Of the phone kind: on its side, with a note of how to turn it.
+    # As from a phone: rotated, with an EXIF orientation.
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "photos" / "test" / "sky" / "0.jpg"
@@ -74,7 +74,7 @@ def test_files_in_the_format_of_mnist_are_trained_on(train, tmp_path):
     assert results["test_accuracy"] == 1
 
 
-def test_the_dataset_of_torchvision_is_one():
+def test_the_example_of_a_torchvision_dataset_exists():
     (command,) = [command for command in COMMANDS if "datamodules.Torchvision" in command]
     dataset = command[command.index("--data.dataset") + 1]
     assert Torchvision(dataset).kind.__name__ == "CIFAR10"

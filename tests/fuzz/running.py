@@ -1,4 +1,4 @@
-"""Runs a script on an input that may be anything, and checks what every script promises."""
+"""Runs a script on any input, and checks the promises of every script."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from tests.fuzz.watching import watched
 def run_watched(
     main: Callable[[], None], *args: object, inputs: Path, writable: list[Path]
 ) -> Finished:
-    """Runs the `main` of a script, in this process and the folder `inputs`, under a watch.
+    """Runs the `main` of a script, in this process and the folder `inputs`, monitored.
 
     Raises:
         AssertionError: If it ends otherwise than with status 0, or with 2 and one line for the

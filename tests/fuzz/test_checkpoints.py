@@ -1,4 +1,4 @@
-"""Checkpoints that may be anybody's."""
+"""Generated checkpoints, as from anybody."""
 
 import copy
 import os
@@ -111,7 +111,7 @@ values = st.recursive(
 
 
 def doubled(depth):
-    """Few bytes that stand for 2 ** depth values."""
+    """A few bytes that represent 2 ** depth values."""
     value = ["torch.nn.ReLU"]
     for _ in range(depth):
         value = [value, value]
@@ -133,7 +133,7 @@ odd_values = st.one_of(
         torch.sparse_coo_tensor(torch.zeros(1, 1), torch.ones(1), (10**9,), check_invariants=True)
     ),
 )
-# A part of a checkpoint by the numbers of its branches, and what stands there instead.
+# The path to a part of a checkpoint, as indices of branches, and its replacement.
 changes = st.tuples(st.lists(st.integers(0, 30), min_size=1, max_size=6), odd_values)
 additions = st.tuples(st.sampled_from(KEYS), odd_values)
 settings_of = st.tuples(
@@ -153,7 +153,7 @@ damages = st.one_of(
 
 
 class Sound(dict):
-    """A checkpoint of a run, of which a failing test does not print the weights."""
+    """A checkpoint of a run; a failing test does not print its weights."""
 
     def __repr__(self) -> str:
         return "a sound checkpoint"
@@ -166,7 +166,7 @@ def sound(trained):
 
 
 def replace(content, branches, value):
-    """Puts a value where some branches lead, as far as there are any."""
+    """Replaces the value at a path of branches, as far as it exists."""
     for branch in branches[:-1]:
         key = list(content)[branch % len(content)]
         if not isinstance(content[key], dict) or not content[key]:
@@ -199,7 +199,7 @@ def write(path, content, damage):
     st.lists(additions, max_size=1),
     st.one_of(st.none(), st.none(), damages),
 )
-def test_a_checkpoint_does_nothing_but_become_a_network(sound, parts, settings, added, damage):
+def test_loading_a_checkpoint_has_no_side_effects(sound, parts, settings, added, damage):
     content = copy.deepcopy(dict(sound))
     for branches, value in parts:
         replace(content, branches, value)
@@ -214,14 +214,14 @@ def test_a_checkpoint_does_nothing_but_become_a_network(sound, parts, settings, 
         path = folder / "best.ckpt"
         write(path, content, damage)
         before = contents(folder)
-        out = [folder / "out.json", folder]  # temporary files stand beside it
+        out = [folder / "out.json", folder]  # temporary files are beside it
         ended = run_watched(
             *(evaluate.main, "best.ckpt", "--json", "out.json"), inputs=folder, writable=out
         )
         (folder / "out.json").unlink(missing_ok=ended.status == 2)
         with watched(folder):
             with suppress(Exception):
-                assert path.is_file()  # in Python, a pipe is waited for
+                assert path.is_file()  # from Python, opening a pipe blocks
                 LitClassifier.load_from_checkpoint(path)
             with suppress(UserError):
                 measured(path)

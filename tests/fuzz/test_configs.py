@@ -1,4 +1,4 @@
-"""Command lines and configs that may say anything, trained for a few steps if they are taken."""
+"""Generated command lines and configs, trained for a few steps if they are accepted."""
 
 import inspect
 import json
@@ -22,11 +22,11 @@ from tests.fuzz.running import run_watched
 from tests.fuzz.watching import contents
 
 SHORTLY = {"max_epochs": 2, "limit_train_batches": 3, "limit_val_batches": 2}
-STEPS = 8  # after which a training that goes well is left alone
+STEPS = 8  # after these, a training counts as successful
 
 
 def names(module, kind):
-    """The import paths of a module's public classes of a kind."""
+    """The import paths of a module's public subclasses of a class."""
     return [
         f"{module.__name__}.{name}"
         for name, value in sorted(vars(module).items())
@@ -76,7 +76,7 @@ def options(key, values):
     return st.tuples(st.just(key), values)
 
 
-# What would start other processes or need other machines is not for this process to try.
+# Not tried here: what would start other processes or need other machines.
 TRAINER = sorted(
     set(inspect.signature(Trainer).parameters)
     - {"self", "devices", "num_nodes", "strategy", "accelerator", "callbacks", "logger", "plugins"}
@@ -117,7 +117,7 @@ texts = st.sampled_from(
 
 
 class Enough(Callback):
-    """Ends a training that goes well."""
+    """Ends a training after a few successful steps."""
 
     def on_train_batch_end(self, trainer, *args):
         if trainer.global_step >= STEPS:
@@ -129,7 +129,7 @@ def written(value):
 
 
 def as_config(settings):
-    """Nested keys out of dotted ones."""
+    """Converts dotted keys to nested ones."""
     config: dict = {}
     for key, value in settings:
         place = config

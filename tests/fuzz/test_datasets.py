@@ -1,4 +1,4 @@
-"""Folders of a dataset in any state, mirrors of any kind, and whatever a `load` returns."""
+"""Generated dataset folders, mirrors, and return values of `load`."""
 
 import gzip
 import os
@@ -19,7 +19,7 @@ from tests.datamodules.mirror import NAMES, Mirror
 from tests.fuzz.watching import contents, watched
 
 BOMB = gzip.compress(bytes(60_000_000))
-# What can stand under the name of a published file, and whether it is one.
+# Content of a file with a published name, and whether it is the published one.
 STATES = {
     "published": (lambda path, gz: path.write_bytes(gz), True),
     "anew": (lambda path, gz: path.write_bytes(gzip.compress(gzip.decompress(gz), 1)), True),
@@ -99,7 +99,7 @@ def test_files_are_the_published_ones_or_an_error_and_never_lost(mirror, states,
 
 
 def mostly(usual, *others):
-    """Something else one time in six: what is wrong in several ways is refused for the first."""
+    """Something else one time in six: of several errors, only the first is reported."""
     return st.sampled_from([usual] * 5 * len(others) + [*others])
 
 

@@ -1,4 +1,4 @@
-"""Image files that may be anything, beside a sound one."""
+"""Generated image files, beside a valid one."""
 
 import csv
 import io
@@ -136,7 +136,7 @@ def best(digits_run):
 
 @pytest.fixture(scope="module")
 def answer(best, tmp_path_factory):
-    """The row of the sound image, alone."""
+    """The row of the valid image, alone."""
     folder = tmp_path_factory.mktemp("alone")
     draw(folder / SOUND)
     run_watched(predict.main, best, SOUND, "--top_k", "1", inputs=folder, writable=[folder])

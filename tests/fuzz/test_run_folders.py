@@ -1,4 +1,4 @@
-"""Run folders that may be anybody's, beside a sound one."""
+"""Generated run folders, beside a valid one."""
 
 import json
 import os
@@ -128,11 +128,11 @@ runs = st.lists(st.tuples(texts, st.lists(damages, max_size=3)), min_size=1, max
 
 
 def make(folder, name, damaged):
-    """A sound run, or what is left of it after some damage."""
+    """A valid run, or one with some damage."""
     path = folder / "".join(char for char in name if char not in "/\0")[:40] / "1"
     try:
         shutil.copytree(SOUND, path)
-    except (OSError, ValueError):  # no name that a file system takes
+    except (OSError, ValueError):  # not a valid file name
         path = folder / str(len(os.listdir(folder))) / "1"
         shutil.copytree(SOUND, path)
     results = json.loads((path / "results.json").read_text())
@@ -176,7 +176,7 @@ def test_one_damaged_run_hides_no_other(made):
         for title, damaged in made:
             make(folder, title, damaged)
         before = contents(folder)
-        # Pictures take longer than all the rest: of some inputs only.
+        # Pictures take longer than all the rest: only for some inputs.
         draw = compare.write_figures if len(made) == 1 else lambda *_: []
         with mock.patch("compare.write_figures", draw):
             ended = run_watched(

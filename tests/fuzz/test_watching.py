@@ -1,4 +1,4 @@
-"""The watch sees what it is there for."""
+"""The monitor detects all forbidden effects."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ import pytest
 from tests.fuzz.watching import Caught, contents, watched
 
 
-def test_reading_and_writing_where_one_may_is_no_matter(tmp_path):
+def test_allowed_reads_and_writes_pass(tmp_path):
     with watched(tmp_path, writable=[tmp_path]):
         (tmp_path / "a").write_text("1")
         (tmp_path / "a").rename(tmp_path / "b")
@@ -36,7 +36,7 @@ def test_reading_and_writing_where_one_may_is_no_matter(tmp_path):
         lambda folder: __import__("evil_input"),
     ],
 )
-def test_what_no_input_may_bring_about_is_caught(tmp_path, monkeypatch, act):
+def test_forbidden_effects_are_caught(tmp_path, monkeypatch, act):
     folder = tmp_path / "inputs"
     folder.mkdir()
     (folder / "a").touch()
@@ -45,7 +45,7 @@ def test_what_no_input_may_bring_about_is_caught(tmp_path, monkeypatch, act):
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     with pytest.raises(Caught), watched(folder, writable=[folder]), suppress(BaseException):
-        act(folder)  # also if somebody has caught it
+        act(folder)  # also if the code has caught it
     assert not (tmp_path / "outside").exists()
     assert (tmp_path / "here").exists()
 
@@ -56,7 +56,7 @@ def test_what_takes_too_long_is_caught(tmp_path, monkeypatch):
         time.sleep(10)
 
 
-def test_what_a_folder_holds(tmp_path):
+def test_the_contents_of_a_folder_are_listed(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_bytes(b"1")
     (tmp_path / "link").symlink_to("folder")

@@ -1,4 +1,4 @@
-"""Sees what is done behind one's back: code run, processes, sockets, files written elsewhere."""
+"""Monitors side effects: code, processes, connections, and files changed elsewhere."""
 
 import faulthandler
 import os
@@ -14,7 +14,7 @@ SECONDS = 30
 BYTES = 2 * 1024**3
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-# Audit events, and which of their arguments are paths that are changed.
+# Audit events, and which of their arguments are paths of changed files.
 CHANGES = {
     **dict.fromkeys(("os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod"), (0,)),
     **dict.fromkeys(("os.chown", "os.utime", "os.setxattr", "shutil.rmtree"), (0,)),
@@ -27,11 +27,11 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Caught(BaseException):
-    """Something that no input may bring about. No `except Exception` hides it."""
+    """A forbidden effect of an input. `except Exception` does not catch it."""
 
 
 class _Watch:
-    """What one input may do: write to some folders, and be read."""
+    """The allowed effects of one input: reads, and writes to some folders."""
 
     def __init__(self, inputs: Path, writable: Sequence[Path]) -> None:
         self.inputs = os.path.realpath(inputs)
@@ -82,18 +82,18 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         _watch.see(event, args)
 
 
-sys.addaudithook(_hook)  # there is no way to take it out again
+sys.addaudithook(_hook)  # audit hooks cannot be removed
 
 
 @contextmanager
 def watched(inputs: Path, writable: Sequence[Path] = ()) -> Iterator[None]:
-    """Fails if what happens inside runs a file of `inputs`, or does what no input may bring about.
+    """Fails if the code inside runs a file of `inputs`, or has another forbidden effect.
 
     That is a process other than git, a connection to another machine, a file changed outside of
     the `writable` folders, more than 30 seconds, or more than 2 GB of memory.
 
     Raises:
-        Caught: With the first of them, also if somebody has caught it meanwhile.
+        Caught: For the first of them, also if the code has caught it.
     """
     global _watch
     watch = _Watch(inputs, writable)
@@ -102,7 +102,7 @@ def watched(inputs: Path, writable: Sequence[Path] = ()) -> Iterator[None]:
     def too_long(*args: Any) -> None:
         watch.catch(f"takes more than {SECONDS} s")
 
-    # Of code that no signal stops.
+    # For code that no signal stops.
     faulthandler.dump_traceback_later(2 * SECONDS, exit=True, file=sys.__stderr__)
     before = signal.signal(signal.SIGALRM, too_long)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
@@ -121,7 +121,7 @@ def watched(inputs: Path, writable: Sequence[Path] = ()) -> Iterator[None]:
 
 
 def contents(folder: Path) -> dict[str, bytes | str]:
-    """Every file below a folder with its bytes, every link with its target, and what else is."""
+    """The bytes of each file below a folder, the target of each link, and other entries."""
     found: dict[str, bytes | str] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))

@@ -1,4 +1,4 @@
-"""Reading a checkpoint runs nothing that is in it."""
+"""Loading a checkpoint executes nothing in it."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_a_payload_is_refused_unexecuted(checkpoint, quickstart, tmp_path, whole
     if whole:
         change(checkpoint, extra=Payload(touched))
     else:
-        checkpoint.unlink()  # no zip file at all, but a pickle as torch once wrote them
+        checkpoint.unlink()  # not a zip file, but a pickle, as in old versions of torch
         checkpoint.write_bytes(pickle.dumps(Payload(touched)))
     for read in (load, read_checkpoint, LitClassifier.load_from_checkpoint):
         with pytest.raises((UserError, pickle.UnpicklingError)):
@@ -86,7 +86,7 @@ class Net(nn.Linear):
 
 @pytest.fixture
 def trace(tmp_path, monkeypatch):
-    """What the import of `evil` leaves behind."""
+    """The file that an import of `evil` creates."""
     (tmp_path / "evil.py").write_text(EVIL)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -109,7 +109,7 @@ def trace(tmp_path, monkeypatch):
         {"optimizer": '{"class_path": "evil.Net"}'},
     ],
 )
-def test_a_class_from_elsewhere_is_not_even_imported(checkpoint, trace, hyperparameters):
+def test_a_class_of_another_package_is_not_imported(checkpoint, trace, hyperparameters):
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     change(checkpoint, hyper_parameters=stored | hyperparameters)
     with pytest.raises(UserError, match="--trust_classes"):
@@ -121,12 +121,12 @@ def from_script(checkpoint):
     return load(checkpoint)[0]
 
 
-# The one door: of the scripts, and of whoever works in Python.
+# Used by the scripts and from Python.
 DOORS = pytest.mark.parametrize("read", [from_script, LitClassifier.load_from_checkpoint])
 
 
 @DOORS
-def test_in_python_nothing_from_elsewhere_is_imported_either(checkpoint, trace, read):
+def test_in_python_no_class_of_another_package_is_imported_either(checkpoint, trace, read):
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     change(checkpoint, hyper_parameters=stored | {"net": {"class_path": "evil.Net"}})
     with pytest.raises((UserError, ValueError), match=r"evil\.Net"):
@@ -136,7 +136,7 @@ def test_in_python_nothing_from_elsewhere_is_imported_either(checkpoint, trace, 
 
 @DOORS
 @pytest.mark.parametrize("key", ["hparams", "module_arguments"])
-def test_where_lightning_once_kept_hyperparameters_is_not_looked_at(checkpoint, trace, read, key):
+def test_lightnings_old_keys_of_hyperparameters_are_ignored(checkpoint, trace, read, key):
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     del stored["optimizer"]
     change(checkpoint, hyper_parameters=stored, **{key: {"optimizer": "evil.Net"}})
@@ -154,7 +154,7 @@ def test_nothing_is_downloaded(checkpoint, tmp_path, read, argument):
         read(checkpoint)
 
 
-def test_the_file_does_not_say_where_datasets_go(checkpoint):
+def test_the_file_does_not_set_the_folder_of_datasets(checkpoint):
     data = {"_class_path": "datamodules.MNIST", "batch_size": 8, "root": "theirs"}
     change(checkpoint, datamodule_hyper_parameters=data)
     assert "theirs" not in str(load(checkpoint)[1].files.folder)
@@ -167,13 +167,13 @@ FACTS = {
 
 
 @pytest.mark.parametrize("kind", ["ImageFolder", "Torchvision"])
-def test_images_of_somebody_else_are_not_looked_for(checkpoint, tmp_path, monkeypatch, kind):
+def test_paths_of_images_in_a_checkpoint_are_not_read(checkpoint, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     options = {"_class_path": f"datamodules.{kind}", "_instantiator": "none"}
     options |= {"dataset": "torchvision.datasets.MNIST"} if kind == "Torchvision" else {}
     options |= {"image_size": 28, "cache": "cache", "root": "root"}
     change(checkpoint, datamodule_hyper_parameters=options)
-    with pytest.raises(UserError, match="holds no facts of its images"):
+    with pytest.raises(UserError, match="has no properties of its images"):
         load(checkpoint)
     change(checkpoint, **{kind: FACTS | {"mean": ["0.5"]}})
     with pytest.raises(UserError, match="the checkpoint has no mean"):
@@ -195,7 +195,7 @@ class Rooted(Digits):
         super().__init__(image_size=image_size)
 
 
-def test_a_dataset_that_needs_a_folder_is_asked_without_one(checkpoint):
+def test_a_dataset_that_requires_a_folder_is_loaded_without_one(checkpoint):
     rooted = f"{__name__}.Rooted"
     change(checkpoint, datamodule_hyper_parameters={"_class_path": rooted, "image_size": 28})
     _, data = load(checkpoint, trust_classes=True)
@@ -204,14 +204,16 @@ def test_a_dataset_that_needs_a_folder_is_asked_without_one(checkpoint):
 
 @DOORS
 def test_a_module_in_the_current_folder_is_not_imported(checkpoint, tmp_path, monkeypatch, read):
-    monkeypatch.setattr("jsonargparse._stubs_resolver.stubs_resolver", None)  # as at the start
+    monkeypatch.setattr(
+        "jsonargparse._stubs_resolver.stubs_resolver", None
+    )  # as at the start of a process
     (tmp_path / "json.py").write_text("from pathlib import Path\nPath('imported').touch()")
     monkeypatch.chdir(tmp_path)
     layers = [{"class_path": "torch.nn.Linear", "init_args": {"in_features": 9, "out_features": 9}}]
     net = {"class_path": "torch.nn.ModuleList", "init_args": {"modules": layers}}
     stored = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     change(checkpoint, hyper_parameters=stored | {"net": net})
-    with pytest.raises((UserError, RuntimeError)):  # it has other weights
+    with pytest.raises((UserError, RuntimeError)):  # its weights differ
         read(checkpoint)
     assert not (tmp_path / "imported").exists()
 
@@ -220,9 +222,9 @@ def test_a_module_in_the_current_folder_is_not_imported(checkpoint, tmp_path, mo
 @pytest.mark.parametrize("size", [10**8, 10**12])
 def test_a_network_much_larger_than_its_weights_is_not_built(checkpoint, tmp_path, read, size):
     layer = {"class_path": "torch.nn.Linear", "init_args": {"in_features": size, "out_features": 9}}
-    stored = read(checkpoint).hparams  # and jsonargparse has looked for its stubs
+    stored = read(checkpoint).hparams  # jsonargparse has already looked for its stubs
     change(checkpoint, hyper_parameters=dict(stored) | {"net": layer})
-    said = "larger than its weights|can't allocate"  # as the machine allows memory to be asked for
+    said = "larger than its weights|can't allocate"  # the machine would allow such an allocation
     with pytest.raises((UserError, ValueError, RuntimeError), match=said), watched(tmp_path):
         read(checkpoint)
 
@@ -257,11 +259,11 @@ def test_weights_larger_than_the_file_are_not_weights(checkpoint):
         ),
         (lambda path, weights: torch.save({"state_dict": 5}, path), "is damaged"),
         (lambda path, weights: path.mkdir(), "is a folder"),
-        (lambda path, weights: os.mkfifo(path), "is no file"),
+        (lambda path, weights: os.mkfifo(path), "is not a file"),
         (lambda path, weights: None, "there is no checkpoint"),
     ],
 )
-def test_what_is_said_of_other_files_is_true(checkpoint, tmp_path, write, said):
+def test_messages_about_other_files_are_true(checkpoint, tmp_path, write, said):
     weights = torch.load(checkpoint, weights_only=True)["state_dict"]
     write(tmp_path / "other.ckpt", weights)
     with pytest.raises(UserError, match=said):
@@ -284,7 +286,7 @@ def nested(depth):
     ],
     ids=["no dictionary", "a set", "a number as a name", "a tensor", "deep"],
 )
-def test_damaged_hyperparameters_are_said_to_be(checkpoint, part, value):
+def test_damaged_hyperparameters_are_reported(checkpoint, part, value):
     change(checkpoint, **{part: value})
     with pytest.raises(UserError, match="is damaged"):
         load(checkpoint)
@@ -303,7 +305,7 @@ def test_a_class_that_the_user_trusts_is_used(quickstart, tmp_path, monkeypatch)
     assert load(path, trust_classes=True)[0](torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
-def test_so_is_a_module_that_nobody_has_imported_yet(quickstart, tmp_path, monkeypatch):
+def test_a_trusted_module_that_was_not_imported_yet_is_used(quickstart, tmp_path, monkeypatch):
     (tmp_path / "myloss.py").write_text(
         "from lit_modules import LitClassifier\n\nclass LitOut(LitClassifier):\n    pass\n"
     )
@@ -321,7 +323,7 @@ def test_hyperparameters_are_plain_data(checkpoint):
     assert json.loads(json.dumps(hyperparameters)) == hyperparameters
 
 
-def test_a_network_built_by_hand_is_told_from_a_damaged_one(tmp_path):
+def test_a_network_built_in_python_is_not_reported_as_damaged(tmp_path):
     from lightning.pytorch import Trainer
 
     from datamodules import Digits
@@ -331,5 +333,5 @@ def test_a_network_built_by_hand_is_told_from_a_damaged_one(tmp_path):
     )
     trainer.fit(LitClassifier(LeNet5()), Digits(image_size=28))
     trainer.save_checkpoint(tmp_path / "hand.ckpt")
-    with pytest.raises(UserError, match="built by hand"):
+    with pytest.raises(UserError, match="built in Python"):
         load(tmp_path / "hand.ckpt")

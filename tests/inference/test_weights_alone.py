@@ -1,4 +1,4 @@
-"""Weights that a plain loop of torch has saved are asked by a config."""
+"""Weights saved by a plain PyTorch loop, used with a config."""
 
 import json
 
@@ -22,7 +22,7 @@ from tests.datamodules.colours import Colours
 
 @pytest.fixture(scope="module")
 def trained_by_hand():
-    """A network, its data and its test accuracy and loss, as tutorials train and measure them."""
+    """A network, its data and its test accuracy and loss, trained and measured as in tutorials."""
     torch.manual_seed(1)
     net, data = LeNet5("tanh"), Digits(image_size=28)
     data.setup("fit")
@@ -66,7 +66,7 @@ KINDS = [plain, with_other_things, before_torch_1_6, of_a_lightning_module, safe
 
 
 @pytest.mark.parametrize("save", KINDS)
-def test_they_are_evaluated_as_the_loop_has_measured(trained_by_hand, run_script, tmp_path, save):
+def test_weights_are_evaluated_as_in_a_plain_loop(trained_by_hand, run_script, tmp_path, save):
     net, accuracy, loss = trained_by_hand
     save(tmp_path / "best_model.pth", net.state_dict())
     asked = ("best_model.pth", "--config", QUICKSTART, "--json", "out.json")
@@ -79,7 +79,7 @@ def test_they_are_evaluated_as_the_loop_has_measured(trained_by_hand, run_script
 
 
 @pytest.mark.parametrize("save", KINDS)
-def test_without_a_config_they_get_one_line_that_names_the_option(
+def test_weights_without_a_config_get_one_line_that_names_the_option(
     trained_by_hand, run_script, tmp_path, save
 ):
     save(tmp_path / "best_model.pth", trained_by_hand[0].state_dict())
@@ -87,7 +87,7 @@ def test_without_a_config_they_get_one_line_that_names_the_option(
     assert_one_line(ended, ["best_model.pth", "--config"])
 
 
-def test_they_are_predicted_and_exported_too(trained_by_hand, run_script, tmp_path):
+def test_weights_can_be_used_for_prediction_and_export(trained_by_hand, run_script, tmp_path):
     net, _, _ = trained_by_hand
     torch.save(net.state_dict(), tmp_path / "best_model.pth")
     asked = ("best_model.pth", "--config", QUICKSTART)
@@ -125,7 +125,7 @@ def test_classes_and_channels_follow_the_data_as_in_training(tmp_path):
         load(tmp_path / "net.pth", config=asked)
 
 
-def test_so_do_those_of_torchvisions_networks(tmp_path):
+def test_they_do_for_torchvisions_networks_too(tmp_path):
     net = torchvision.models.mobilenet_v3_small(num_classes=17)
     torch.save(net.state_dict(), tmp_path / "net.pth")
     theirs = {"class_path": "torchvision.models.mobilenet_v3_small"}
@@ -135,7 +135,7 @@ def test_so_do_those_of_torchvisions_networks(tmp_path):
     torch.testing.assert_close(classifier(images), net.eval()(images))
 
 
-def test_datasets_are_where_the_config_or_the_user_says(tmp_path):
+def test_the_config_or_the_user_names_the_dataset_folder(tmp_path):
     torch.save(LeNet5().state_dict(), tmp_path / "net.pth")
     augment = [{"class_path": "torch.nn.Identity"}]
     mnist = {"class_path": "datamodules.MNIST", "init_args": {"root": "here", "augment": augment}}
@@ -143,16 +143,16 @@ def test_datasets_are_where_the_config_or_the_user_says(tmp_path):
     for root, folder in ((None, "here"), ("there", "there")):
         _, data = load(tmp_path / "net.pth", root=root, config=asked)
         assert data.files.folder.parts[0] == folder
-        assert len(data.augment) == 0  # it is of the training alone
+        assert len(data.augment) == 0  # it is only for training
     _, data = load(tmp_path / "net.pth", dataset="FashionMNIST", config=asked)
     assert data.name == "FashionMNIST"
 
 
-def test_a_network_built_by_hand_is_asked_by_its_config(run_script, tmp_path, digits_run):
+def test_a_network_built_in_python_is_loaded_by_its_config(run_script, tmp_path, digits_run):
     content = torch.load(digits_run / "checkpoints" / "best.ckpt", weights_only=True)
     del content[LitClassifier.CHECKPOINT_HYPER_PARAMS_KEY]
     torch.save(content, tmp_path / "hand.ckpt")
-    assert_one_line(run_script(evaluate_script.main, "hand.ckpt"), ["built by hand", "--config"])
+    assert_one_line(run_script(evaluate_script.main, "hand.ckpt"), ["built in Python", "--config"])
     figures = []
     own_config = ("hand.ckpt", "--config", digits_run / "config.yaml")
     for asked in (own_config, (digits_run / "checkpoints" / "best.ckpt",)):
@@ -167,7 +167,7 @@ DIGITS = {"class_path": "datamodules.Digits", "init_args": {"image_size": 28}}
 WRONG = {
     "of another network": (
         lambda path: config(path, {"class_path": "models.resnet.resnet18"}, DIGITS),
-        ["net.pth", "not of a ResNet", "conv1.weight is missing", "Name the config"],
+        ["net.pth", "do not fit this ResNet", "conv1.weight is missing", "Name the config"],
     ),
     "of other sizes": (
         lambda path: config(path, LENET, DIGITS | {"init_args": {"image_size": 28, "channels": 3}}),
@@ -175,7 +175,7 @@ WRONG = {
     ),
     "of images it does not take": (
         lambda path: config(path, LENET, DIGITS | {"init_args": {"image_size": 8}}),
-        ["LeNet5 cannot take images of 8 x 8"],
+        ["LeNet5 does not accept 8 x 8 images"],
     ),
     "a misspelt key": (
         lambda path: config(path, LENET, DIGITS, label_smothing=0.1),
@@ -191,18 +191,18 @@ WRONG = {
     ),
     "data that are none": (
         lambda path: config(path, LENET, {"class_path": "models.lenet.LeNet5"}),
-        ["models.lenet.LeNet5 is no data module"],
+        ["models.lenet.LeNet5 is not a data module"],
     ),
     "a model that is none": (
         lambda path: path.write_text(yaml.safe_dump({"model": LENET, "data": DIGITS})),
         ["LeNet5"],
     ),
     "no data": (lambda path: path.write_text("model: lit_modules.LitClassifier"), ["class_path"]),
-    "a word": (lambda path: path.write_text("lenet"), ["is no config of a training"]),
-    "nothing": (lambda path: path.write_text(""), ["is no config of a training"]),
+    "a word": (lambda path: path.write_text("lenet"), ["is not a training config"]),
+    "nothing": (lambda path: path.write_text(""), ["is not a training config"]),
     "options that are a list": (
         lambda path: config(path, LENET, DIGITS | {"init_args": [1]}),
-        ["is no config of a training"],
+        ["is not a training config"],
     ),
     "no YAML": (lambda path: path.write_text("{"), ["cannot read the config c.yaml"]),
     "no text": (lambda path: path.write_bytes(b"\x80"), ["cannot read the config c.yaml"]),

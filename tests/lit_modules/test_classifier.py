@@ -49,10 +49,10 @@ def test_frozen_parameters_do_not_move():
 
 
 def test_metrics_are_exact_means_over_samples():
-    """Of each epoch, on batches of unequal size, against one pass over the whole split."""
+    """For each epoch, on batches of unequal size, compared with one pass over the whole split."""
     torch.manual_seed(0)
     module = LitClassifier(LeNet5("tanh"), optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
-    data = Digits(batch_size=70, image_size=28)  # 180 images to validate: 70, 55 and 55
+    data = Digits(batch_size=70, image_size=28)  # 180 validation images: 70, 55 and 55
     trainer = fit(module, data, max_epochs=2)
     module.eval()
     for split in ("train", "val"):
@@ -96,7 +96,7 @@ def test_label_smoothing_is_for_training_only():
     assert trainer.callback_metrics["val/loss"].item() == pytest.approx(plain.item(), 1e-6)
 
 
-def test_a_module_built_by_hand_trains_saves_and_loads(tmp_path):
+def test_a_module_built_in_python_trains_saves_and_loads(tmp_path):
     net = LeNet5("relu")
     module = LitClassifier(net, lambda p: torch.optim.SGD(p, lr=0.1), label_smoothing=0.1)
     trainer = fit(module)
@@ -112,12 +112,12 @@ def test_a_module_built_by_hand_trains_saves_and_loads(tmp_path):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true", "16-true", "64-true", "bf16-mixed"])
 def test_images_of_another_data_module_are_tested_in_any_precision(precision):
-    """Which Lightning converts to that precision, and the test is in 32 bits."""
+    """Lightning converts the module to that precision, but the test is in 32 bits."""
     torch.manual_seed(0)
     images, labels = torch.randn(96, 1, 28, 28), torch.randint(10, (96,))
     net = LeNet5("tanh")
     plain = copy.deepcopy(net)
-    if precision.endswith("16-true"):  # what the precision makes of the weights
+    if precision.endswith("16-true"):  # the weights, rounded to the precision
         plain = plain.to(torch.bfloat16 if "bf16" in precision else torch.float16).float()
     trainer = Trainer(
         **{"accelerator": "cpu", "logger": False, "enable_progress_bar": False},
@@ -131,7 +131,7 @@ def test_images_of_another_data_module_are_tested_in_any_precision(precision):
     assert found["test/loss"] == pytest.approx(expected, rel=rounding)
 
 
-def test_a_large_loss_in_16_bits_is_no_overflow():
+def test_a_large_loss_in_16_bits_does_not_overflow():
     module = LitClassifier(LeNet5())
     logits, labels = torch.zeros(30_000, 10), torch.zeros(30_000, dtype=torch.long)
     module._update("val", torch.tensor(2.25, dtype=torch.float16), logits, labels)
@@ -149,7 +149,7 @@ def test_a_learning_rate_that_the_optimizer_refuses_is_refused_at_once():
         LitClassifier(LeNet5(), lambda p: torch.optim.SGD(p, lr=-1.0))
 
 
-def test_an_epoch_that_is_cut_short_has_the_metrics_of_what_it_saw():
+def test_an_epoch_that_ends_early_has_the_metrics_of_its_batches():
     class Stop(Callback):
         def __init__(self):
             self.losses = {}
@@ -174,7 +174,7 @@ def test_an_epoch_that_is_cut_short_has_the_metrics_of_what_it_saw():
     assert trainer.callback_metrics["train/loss"].item() == pytest.approx(mean, rel=1e-6)
 
 
-def test_max_steps_leave_the_metrics_of_what_was_seen():
+def test_max_steps_keep_the_metrics_of_the_trained_batches():
     data = Digits(batch_size=256, image_size=28)
     module = LitClassifier(LeNet5("tanh"), lambda p: torch.optim.SGD(p, lr=0.0))
     trainer = fit(module, data, max_steps=2, max_epochs=-1)
@@ -185,7 +185,7 @@ def test_max_steps_leave_the_metrics_of_what_was_seen():
     assert trainer.callback_metrics["train/acc"] == right.double().mean()
 
 
-def test_an_epoch_that_was_interrupted_leaves_nothing_to_the_next():
+def test_an_interrupted_epoch_does_not_affect_the_next():
     class Interrupt(Callback):
         def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
             if batch_idx == 2:
@@ -205,7 +205,7 @@ def test_an_epoch_that_was_interrupted_leaves_nothing_to_the_next():
     assert seen[-1] == 1257
 
 
-def test_an_epoch_without_validation_has_no_figures_of_an_earlier_one():
+def test_an_epoch_without_validation_has_no_metrics_of_an_earlier_one():
     class Seen(Callback):
         def __init__(self):
             self.epochs = {}
@@ -229,7 +229,7 @@ def test_an_epoch_without_validation_has_no_figures_of_an_earlier_one():
         assert seen.epochs == {0: train, 1: train | {"val/loss", "val/acc"}, 2: train}
 
 
-def test_the_loss_of_ones_own_is_that_of_training_validation_and_test():
+def test_the_users_loss_is_used_in_training_validation_and_test():
     class Squared(LitClassifier):
         def loss(self, output, labels):
             return (output - nn.functional.one_hot(labels, 10)).square().mean()
@@ -249,7 +249,7 @@ def test_the_loss_of_ones_own_is_that_of_training_validation_and_test():
 
 @pytest.mark.parametrize("accumulated", [2, 3, 6])
 def test_accumulated_batches_take_the_steps_of_a_plain_loop_over_whole_ones(accumulated):
-    """Also the last two of an epoch, 128 and 127 images, which do not divide."""
+    """Also the last two of an epoch, 128 and 127 images, which differ in size."""
     data = Digits(batch_size=300, image_size=28)
     torch.manual_seed(0)
     plain = LeNet5("tanh")

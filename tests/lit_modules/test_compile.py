@@ -10,7 +10,7 @@ from lit_modules import LitClassifier
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """Has `torch.compile` only take networks apart, which is quick; counts the graphs it finds."""
+    """Makes `torch.compile` only trace networks, which is fast, and counts the graphs."""
     found = []
 
     def take_apart(graph, example_inputs):
@@ -24,7 +24,7 @@ def graphs(monkeypatch):
 
 
 def test_a_compiled_run_leaves_a_checkpoint_like_any_other(quickstart, tmp_path, graphs):
-    """Of 1257 samples in batches of 64 the last two are shorter; so are those of the validation."""
+    """The last two batches of an epoch are smaller, in training and in validation."""
     ended = quickstart("--model.compile", "true")
     assert (ended.status, ended.err) == (0, "")
     assert len(graphs) == 2  # training and validation; the test is as `evaluate.py`

@@ -1,4 +1,4 @@
-"""Training a part of a network, against a plain loop of torch."""
+"""Training a part of a network, compared with a plain PyTorch loop."""
 
 import copy
 import warnings
@@ -69,7 +69,7 @@ def test_the_same_weights_as_a_plain_loop(trainable):
         assert torch.equal(values, before[name]) == (is_frozen or (name == "fc.bias" and is_second))
 
 
-def test_batch_norms_of_frozen_parts_stay_in_eval_mode_whoever_asks():
+def test_batch_norms_of_frozen_parts_always_stay_in_eval_mode():
     module = LitClassifier(Small(), trainable="second.*").train()
     assert module.net.second[1].training
     assert not module.net.first[1].training
@@ -77,14 +77,14 @@ def test_batch_norms_of_frozen_parts_stay_in_eval_mode_whoever_asks():
     assert LitClassifier(Small()).train().net.first[1].training
 
 
-def test_the_optimizer_is_of_what_is_trained():
+def test_the_optimizer_has_only_the_trained_parameters():
     module = LitClassifier(Small(), trainable=["second.1.*", "fc.*"])
     groups = [list(map(id, group["params"])) for group in module.build_optimizer().param_groups]
     norm, fc = module.net.second[1], module.net.fc
     assert groups == [[id(fc.weight)], [id(norm.weight), id(norm.bias), id(fc.bias)]]
 
 
-def test_a_run_trains_a_part_and_its_checkpoint_is_read(train, run_script, tmp_path):
+def test_a_run_trains_a_part_and_its_checkpoint_loads(train, run_script, tmp_path):
     ended = train(*QUICKLY, "--model.trainable", "[output.*, f6.*]", "--run_dir", "run")
     assert (ended.status, ended.err) == (0, "")
     net = LeNet5()
@@ -122,11 +122,11 @@ def states(path):
 
 
 @pytest.mark.parametrize("averages", [False, True])
-def test_a_frozen_part_ends_as_it_has_started(train, tmp_path, averages):
-    """Its statistics too, in the average of the weights too."""
+def test_a_frozen_part_does_not_change(train, tmp_path, averages):
+    """Including its statistics, also in averaged weights."""
     torch.manual_seed(2)
     net = Small()
-    net.first[1].running_mean += 1  # statistics that are not those of fresh norms
+    net.first[1].running_mean += 1  # statistics other than the initial ones
     torch.save(net.state_dict(), tmp_path / "weights.pth")
     averaging = ["--trainer.callbacks+=callbacks.EMAWeightAveraging"] if averages else []
     asked = ("--init_from", "weights.pth", "--model.trainable", "[second.*, fc.*]")
@@ -154,7 +154,7 @@ def test_a_compiled_run_freezes_the_same(train, tmp_path, monkeypatch):
         torch.testing.assert_close(values, others[name], rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_trained_belongs_to_the_recipe(train):
+def test_the_trained_parameters_belong_to_the_recipe(train):
     assert train(*QUICKLY, *SMALL, "--model.trainable", "fc.*").status == 0
     ended = train(*QUICKLY, *SMALL)
     assert_one_line(ended, ["was started with model.trainable fc.*, not None"])

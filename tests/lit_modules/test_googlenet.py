@@ -8,7 +8,7 @@ from models.lenet import LeNet5
 
 
 @pytest.mark.parametrize(("weight", "smoothing"), [(0.3, 0.0), (0.7, 0.1)])
-def test_the_loss_is_that_of_the_paper(weight, smoothing):
+def test_the_loss_equals_the_papers(weight, smoothing):
     module = LitGoogLeNet(GoogLeNet(), label_smoothing=smoothing, aux_weight=weight)
     assert LitGoogLeNet(GoogLeNet()).aux_weight == 0.3
     heads, labels = torch.randn(3, 8, 10), torch.arange(8)
@@ -18,7 +18,7 @@ def test_the_loss_is_that_of_the_paper(weight, smoothing):
     )
 
 
-def test_a_net_without_heads_is_refused():
+def test_a_network_without_heads_is_refused():
     labels = torch.zeros(2).long()
     with pytest.raises(TypeError, match="LeNet5 returns no auxiliary logits"):
         LitGoogLeNet(LeNet5()).loss(torch.randn(2, 10), labels)

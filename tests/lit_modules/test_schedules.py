@@ -52,7 +52,7 @@ def test_warmup_and_cosine_span_any_number_of_epochs(max_epochs):
     assert 0 < rates[-1] < 0.02
 
 
-def test_cosine_without_warmup_ends_where_it_is_told():
+def test_cosine_without_warmup_ends_at_its_end_factor():
     schedule = WarmupCosine(warmup=0.0, end=0.25)
     assert schedule(0.0) == 1.0
     assert schedule(0.5) == pytest.approx(0.625)
@@ -72,12 +72,12 @@ ONE_CYCLE = partial(lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=20)
     ("schedules", "milestones", "wrong"),
     [
         ([STEP_LR, STEP_LR], [], "one fewer than the 2"),
-        ([STEP_LR, STEP_LR], [0], "positive and rise"),
-        ([STEP_LR, STEP_LR, STEP_LR], [9, 9], "positive and rise"),
+        ([STEP_LR, STEP_LR], [0], "positive and increase"),
+        ([STEP_LR, STEP_LR, STEP_LR], [9, 9], "positive and increase"),
         ([STEP_LR, STEP_LR], [100], "not before the end, after 100 steps"),
         ([ONE_CYCLE, STEP_LR], [30], "set total_steps to 30"),
         ([STEP_LR, ONE_CYCLE], [30], "set total_steps to 70"),
-        ([STEP_LR, lr_scheduler.ReduceLROnPlateau], [30], "stand alone"),
+        ([STEP_LR, lr_scheduler.ReduceLROnPlateau], [30], "only schedule"),
     ],
 )
 def test_a_sequence_that_does_not_fit_is_refused(schedules, milestones, wrong):

@@ -1,8 +1,8 @@
-"""Whether a network can be trained at all, from its own start: 64 real images, by heart.
+"""Checks that each network, from its own initialization, can overfit 64 real images.
 
 python -m tests.models.learning [NETWORK ...]    all networks, or those named
 
-It catches a network that computes but cannot train: a wrong start, a dead path.
+It finds a network that runs but cannot train: wrong initialization, a dead path.
 """
 
 import sys
@@ -16,12 +16,12 @@ from datamodules import Digits
 from tests.models.networks import NETWORKS
 
 IMAGES, BATCH = 64, 32
-# The numbers have room, since how long it takes depends on how a processor rounds: the slowest
-# network needs a third of the steps, and of ten classes one that is dead leaves at most 92 % right.
+# The numbers have a margin, since the time depends on a processor's rounding: the slowest network
+# needs a third of the steps, and with one dead class of ten at most 92 % are right.
 STEPS = 60
 LEARNED = 0.95
-# The smallest size at which no map shrinks to nothing before the last pool, and the learning rate
-# of Adam; networks without norms take smaller steps.
+# The smallest size at which no feature map vanishes before the last pool, and Adam's learning rate,
+# smaller for networks without norms.
 SETTINGS = {
     "lenet": (28, 5e-3),
     "alexnet": (67, 1e-4),
@@ -40,7 +40,7 @@ def steps_to_learn(
 
     Args:
         name: The network, as in `NETWORKS`.
-        prepare: What is done to the network before, to see that a broken one does not learn.
+        prepare: Changes the network first, to check that a broken one does not learn.
 
     Returns:
         Steps until 95 % of them are right (or all steps), and the share that is right then.
@@ -58,7 +58,7 @@ def steps_to_learn(
         prepare(net)
     for module in net.modules():
         if isinstance(module, nn.Dropout):
-            module.p = 0.0  # it works against learning by heart
+            module.p = 0.0  # it prevents overfitting
     optimizer = torch.optim.Adam(net.parameters(), learning_rate, fused=True)
     correct = torch.zeros(IMAGES, dtype=torch.bool)
     accuracy = 0.0

@@ -1,4 +1,4 @@
-"""Every network of `models/`, found by itself: what takes in_channels and num_classes."""
+"""Finds every network of `models/`: all that take in_channels and num_classes."""
 
 import importlib
 import inspect

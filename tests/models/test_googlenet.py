@@ -6,7 +6,7 @@ from inference.inspection import count_macs
 from models.googlenet import GoogLeNet, GoogLeNetOutput, Inception
 
 
-def test_an_inception_block_has_a_true_5x5_and_joins_its_branches_in_order():
+def test_an_inception_block_has_a_5x5_and_concatenates_its_branches_in_order():
     torch.manual_seed(0)
     block = Inception(8, 2, (3, 4), (5, 6), 7)
     x = torch.randn(2, 8, 9, 9)
@@ -24,7 +24,7 @@ def test_an_inception_block_has_a_true_5x5_and_joins_its_branches_in_order():
     torch.testing.assert_close(pool, apply(block.branch_pool[1], pooled))
 
 
-def test_heads_are_there_in_training_only_and_cost_nothing_when_not_asked_for():
+def test_heads_run_in_training_only_and_cost_nothing_if_disabled():
     net, images = GoogLeNet(num_classes=7), torch.randn(3, 1, 64, 64)
     output = net.train()(images)
     assert isinstance(output, GoogLeNetOutput)
@@ -36,7 +36,7 @@ def test_heads_are_there_in_training_only_and_cost_nothing_when_not_asked_for():
     assert count_macs(net, 1, 224) == count_macs(bare, 1, 224)
 
 
-def test_heads_see_the_maps_of_the_paper():
+def test_heads_get_the_feature_maps_of_the_paper():
     net, seen = GoogLeNet(), {}
     for name in ("aux1", "aux2"):
         head = getattr(net, name)
@@ -51,7 +51,7 @@ def test_heads_see_the_maps_of_the_paper():
 
 
 @pytest.mark.parametrize("aux_logits", [True, False])
-def test_batch_norm_is_a_knob(aux_logits):
+def test_batch_norm_is_an_option(aux_logits):
     def norms(net):
         return sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
 

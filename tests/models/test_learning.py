@@ -1,4 +1,4 @@
-"""Networks and recipes learn 64 images by heart; `learning.py` tries all networks."""
+"""Networks and recipes overfit 64 images; `learning.py` tests all networks."""
 
 import pytest
 from torch import nn
@@ -14,8 +14,8 @@ from training.cli import TrainingCLI
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet.LeNet5", "vgg.vgg11", "googlenet.GoogLeNet"])
-def test_learns_64_images_by_heart(name):
-    """Without the batch normalisation that their recipes have."""
+def test_overfits_64_images(name):
+    """Without the batch normalisation of their recipes."""
     _, accuracy = steps_to_learn(name)
     assert accuracy >= LEARNED
 
@@ -27,7 +27,7 @@ class FewDigits(Digits):
 
 
 def without_hidden_layers(net: AlexNet | VGG) -> AlexNet | VGG:
-    """Most of the weights are in linear layers, which take long and are no part of a recipe."""
+    """Most weights are in linear layers, which are slow and not part of a recipe."""
     first = next(layer for layer in net.classifier if isinstance(layer, nn.Linear))
     net.classifier = nn.Sequential(nn.Linear(first.in_features, 10))
     return net
@@ -43,7 +43,7 @@ def small_vgg11(batch_norm: bool = False) -> VGG:
 
 CHANGES = {
     "alexnet": ("--model.net", f"{__name__}.small_alexnet"),
-    # Dropout works against learning by heart. Batches are a quarter of the recipe's, for which its
+    # Dropout prevents overfitting. Batches are a quarter of the recipe's, for which its
     # rate is made (VGG's a sixteenth): some of NiN's classes would die of it.
     "nin": ("--model.net.dropout", "0", "--model.optimizer.lr", "3e-4"),
     "vgg11": ("--model.net", f"{__name__}.small_vgg11", "--model.optimizer.lr", "1e-4"),
@@ -52,7 +52,7 @@ CHANGES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet", "vgg11", "nin", "googlenet", "resnet18", "densenet"])
-def test_a_recipe_learns_64_images_by_heart(name, tmp_path):
+def test_a_recipe_overfits_64_images(name, tmp_path):
     """In 40 steps with its optimizer, schedule and averaged weights."""
     size, _ = SETTINGS[name.rstrip("0123456789")]
     recipe = (
@@ -69,7 +69,7 @@ def test_a_recipe_learns_64_images_by_heart(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_network_that_starts_wrong_does_not():
+def test_a_network_with_wrong_initialization_does_not():
     """NiN with Kaiming-normal initialization alone, where classes are dead."""
     _, accuracy = steps_to_learn("nin.NiN", lambda net: net.apply(init_weights))
     assert accuracy < 0.8

@@ -5,13 +5,13 @@ from inference.inspection import count_macs, count_parameters
 from models.lenet import LeNet5
 
 
-def test_counts_are_those_of_the_paper():
+def test_counts_equal_the_papers():
     # C1 156, C3 with its full connection table 2,416, C5 48,120, F6 10,164, output 850.
     assert count_parameters(LeNet5()) == 61_706
     assert count_macs(LeNet5(), channels=1, image_size=28) == 416_520
 
 
-def test_maps_have_the_sizes_of_the_paper():
+def test_feature_maps_have_the_papers_sizes():
     net, shapes = LeNet5(), {}
     for name in ("c1", "c3", "c5", "f6", "output"):
         module = getattr(net, name)

@@ -1,4 +1,4 @@
-"""What every network promises, whichever paper it comes from."""
+"""Promises of every network."""
 
 import inspect
 
@@ -33,8 +33,8 @@ COUNTS = {
     "densenet.densenet201": (18_105_866, 4_211, 20_013_928),
 }
 SAME_AS = {"vgg.VGG": "vgg.vgg11", "resnet.ResNet": "resnet.resnet18"}
-# The layers of a smaller one, only more often: their counts and their starts are looked at, and
-# test_torchvision.py compares their outputs and gradients; the rest cannot differ.
+# The layers of a smaller network, repeated: only their counts and initialization are tested here,
+# and test_torchvision.py compares their outputs and gradients.
 DEEPER = {
     *("vgg.vgg13", "vgg.vgg16", "vgg.vgg19", "resnet.resnet34", "resnet.resnet101"),
     *("resnet.resnet152", "densenet.densenet169", "densenet.densenet201"),
@@ -52,13 +52,13 @@ def name(request):
 
 @pytest.fixture(params=[name for name in NETWORKS if name not in SAME_AS])
 def distinct(request):
-    """The name of a network that is not another one under its default name."""
+    """The name of a network, without the default variants."""
     return request.param
 
 
 @pytest.fixture(params=[name for name in NETWORKS if name not in SAME_AS.keys() | DEEPER])
 def kind(request):
-    """The name of a network of layers that no smaller one has."""
+    """The name of a network with layers that no smaller one has."""
     return request.param
 
 
@@ -67,7 +67,7 @@ def on_meta(name, **options):
         return NETWORKS[name](**options)
 
 
-def test_counts_are_those_of_the_papers(name):
+def test_counts_equal_those_of_the_papers(name):
     if SAME_AS.get(name, name) not in COUNTS:
         pytest.skip("COUNTS has no figures of this network")
     parameters, mmacs, parameters_of_imagenet = COUNTS[SAME_AS.get(name, name)]
@@ -98,17 +98,17 @@ SMALLEST = {"lenet": 28, "alexnet": 67, "nin": 67, "vgg": 32, "googlenet": 31, "
 
 
 @pytest.mark.parametrize("size", [96, 64, 32, 20])
-def test_smaller_images_are_taken_or_refused_in_one_line(kind, size):
+def test_smaller_images_are_accepted_or_refused_in_one_line(kind, size):
     smallest = SMALLEST.get(kind.split(".")[0])
     net = on_meta(kind)
     if smallest is None or (size >= smallest and kind != "lenet.LeNet5"):
         check_image_size(net, channels=1, image_size=size)
     else:
-        with pytest.raises(UserError, match=f"but of {smallest} x {smallest}"):
+        with pytest.raises(UserError, match=f"but {smallest} x {smallest}"):
             check_image_size(net, channels=1, image_size=size)
 
 
-def test_signature_and_docstring_tell_what_a_user_needs(name):
+def test_signature_and_docstring_are_complete(name):
     network = NETWORKS[name]
     parameters = inspect.signature(network).parameters
     assert parameters["in_channels"].default == 1
@@ -123,7 +123,7 @@ def test_signature_and_docstring_tell_what_a_user_needs(name):
 
 
 def small(name, **options):
-    """A network and images that are small enough to be quick and let every layer work."""
+    """A network and images, small for speed but large enough for every layer."""
     size = SIZES.get(name, 96 if name.split(".")[0] in ("alexnet", "nin") else 32)
     torch.manual_seed(0)
     return NETWORKS[name](**options), torch.randn(4, 1, size, size)
@@ -135,7 +135,7 @@ def logits_of(output):
 
 
 @pytest.mark.slow
-def test_starts_sane_and_every_parameter_gets_a_gradient(distinct):
+def test_initial_loss_is_sane_and_every_parameter_gets_a_gradient(distinct):
     """Cross-entropy of ten classes at chance is 2.30; plain DDP needs all gradients."""
     net, images = small(distinct)
     labels = torch.arange(len(images))
@@ -152,7 +152,7 @@ def test_starts_sane_and_every_parameter_gets_a_gradient(distinct):
 
 
 @pytest.mark.slow
-def test_is_one_graph(kind):
+def test_compiles_to_one_graph(kind):
     net, images = small(kind)
     torch._dynamo.reset()
     compiled = torch.compile(net.train(), fullgraph=True, backend="eager")
@@ -179,7 +179,7 @@ def test_runs_channels_last_and_under_bf16(kind):
         expected = net(images)
         net.to(memory_format=torch.channels_last)
         last = net(images.to(memory_format=torch.channels_last))
-    # Untrained norms let the logits of a deep network grow.
+    # With untrained norms, the logits of a deep network are large.
     torch.testing.assert_close(last / expected.abs().max(), expected / expected.abs().max())
     net.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""The same networks as torchvision's, under the same parameter names."""
+"""The networks, compared with torchvision's under the same parameter names."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ PAIRS = {
 
 
 def on_meta(make, **options):
-    """A network without weights, since starting the largest takes longer than the test."""
+    """A network on the meta device: initializing the largest takes longer than the test."""
     with torch.device("meta"):
         net = make(**options)
     for module in net.modules():
@@ -51,9 +51,9 @@ def test_same_outputs_and_gradients_as_torchvision(name):
     weights = random_weights(reference)
     reference.load_state_dict(weights, strict=True, assign=True)
     own = {key: value.clone() if value.dim() < 2 else value for key, value in weights.items()}
-    net.load_state_dict(own, strict=True, assign=True)  # large ones are shared, and not written to
+    net.load_state_dict(own, strict=True, assign=True)  # large tensors are shared, and not changed
     images = torch.randn(2, 3, 64, 64)
-    for mode in (True, False):  # training first, so that the norms have statistics to evaluate with
+    for mode in (True, False):  # training first, to give the norms statistics
         ours, theirs = net.train(mode)(images), reference.train(mode)(images)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     ours.square().mean().backward()
@@ -63,7 +63,7 @@ def test_same_outputs_and_gradients_as_torchvision(name):
         assert (value.grad - gradients[key]).abs().max() <= 1e-5, key  # assert_close is slow
 
 
-def test_without_its_top_a_resnet_gives_the_map_before_the_pool():
+def test_without_its_top_a_resnet_returns_the_map_before_pooling():
     torch.manual_seed(0)
     reference = torchvision.models.resnet50().eval()
     backbone = resnet.resnet50(include_top=False, in_channels=3).eval()

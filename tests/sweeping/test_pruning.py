@@ -1,4 +1,4 @@
-"""A sweep judges a trial by the validations of its own epochs."""
+"""Pruning uses only the epochs of a trial that were validated."""
 
 import pytest
 from lightning.pytorch import Trainer

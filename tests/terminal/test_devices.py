@@ -1,4 +1,4 @@
-"""As many threads as there are processors, shared between processes, unless the user has said."""
+"""One thread per processor, shared between processes, unless the user sets a number."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from tests.running import TRAIN, run
 
 @pytest.fixture
 def eight_threads(monkeypatch):
-    """Torch as it starts on a host with eight cores, with nothing set by the user."""
+    """Torch as on a host with eight cores, without settings of the user."""
     for name in devices.SET_BY_THE_USER:
         monkeypatch.delenv(name, raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(8)
     yield
     torch.set_num_threads(before)
-    os.environ.pop("OMP_NUM_THREADS", None)  # set by what is tested; monkeypatch restores the rest
+    os.environ.pop("OMP_NUM_THREADS", None)  # set by the tested code; monkeypatch restores the rest
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_no_more_threads_than_processors(
 
 
 @pytest.mark.parametrize("name", devices.SET_BY_THE_USER)
-def test_what_the_user_has_set_stays(eight_threads, monkeypatch, name):
+def test_the_users_settings_are_kept(eight_threads, monkeypatch, name):
     monkeypatch.setenv(name, "8")
     monkeypatch.setattr(devices, "usable_processors", lambda: 2)
     limit_threads()
@@ -55,7 +55,7 @@ def test_scripts_that_read_a_checkpoint_limit_their_threads(eight_threads, monke
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound here")
-def test_processors_are_those_of_the_process():
+def test_processors_are_counted_for_the_process():
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
@@ -65,7 +65,7 @@ def test_processors_are_those_of_the_process():
 
 
 class Threads(Callback):
-    """Writes down how many threads there are in training."""
+    """Records the number of threads in training."""
 
     def on_train_start(self, trainer, pl_module):
         Path("threads.json").write_text(json.dumps(torch.get_num_threads()))
@@ -73,7 +73,7 @@ class Threads(Callback):
 
 @pytest.mark.slow
 def test_a_training_has_a_thread_for_each_processor(tmp_path):
-    """Of those that the user grants to joblib, which stand for a container's quota here."""
+    """The limit of joblib simulates a container's quota."""
     ended = run(
         *("env", "-u", "OMP_NUM_THREADS", *TRAIN, "--config", QUICKSTART, "--run_dir", "run"),
         *("--trainer.max_epochs", 1, "--trainer.accelerator", "cpu"),

@@ -1,4 +1,4 @@
-"""The table of errors counts what scikit-learn and a plain loop count."""
+"""The table of errors, compared with scikit-learn and a plain loop."""
 
 import torch
 from PIL import Image

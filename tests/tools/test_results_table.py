@@ -1,4 +1,4 @@
-"""The tables of results say what is in `results/`, and what is not."""
+"""The tables of results show what is in `results/`, and what is missing."""
 
 import json
 import re
@@ -15,7 +15,7 @@ def rows_of(columns, were_run, results):
     return [line for line in made.splitlines() if line.startswith("| [")]
 
 
-def test_a_row_is_the_mean_of_its_seeds_and_the_others_are_left(tmp_path):
+def test_a_row_is_the_mean_of_its_seeds_and_other_rows_stay(tmp_path):
     shutil.copytree(ROOT / "results" / "lenet", tmp_path / "lenet")
     found = [json.loads(path.read_text()) for path in tmp_path.glob("lenet/*/results.json")]
     accuracies = [100 * results["test_accuracy"] for results in found]
@@ -38,7 +38,7 @@ def test_a_table_has_no_empty_cell():
             assert all(cell.strip() for cell in row.strip("|").split("|"))
 
 
-def test_every_table_has_its_place():
+def test_every_table_is_in_a_page():
     for page, mark, columns, were_run in TABLES:
         text = current(page)
         between = text[text.index(f"<!-- {mark} -->") : text.index(f"<!-- /{mark} -->")]

@@ -1,11 +1,11 @@
-"""No import goes upwards, and none in a circle."""
+"""No import goes to a higher layer or in a cycle."""
 
 import pytest
 
 from tools.rooms import FLOOR_OF, ROOT, files, imports, problems
 
 
-def test_no_import_goes_upwards_or_in_a_circle():
+def test_no_import_goes_upwards_or_in_a_cycle():
     assert problems() == []
 
 
@@ -32,7 +32,7 @@ def test_every_folder_of_code_and_every_script_is_a_room():
         ),
     ],
 )
-def test_finds_what_it_looks_for(tmp_path, files_of_a_house, problem):
+def test_finds_wrong_imports(tmp_path, files_of_a_house, problem):
     for name, text in files_of_a_house.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -40,7 +40,7 @@ def test_finds_what_it_looks_for(tmp_path, files_of_a_house, problem):
     assert [problem in found for found in problems(tmp_path)] == [True]
 
 
-def test_sees_the_imports_that_are_there():
+def test_finds_all_imports():
     known = files()
     assert {"training.cli", "terminal.console"} <= set(imports(known["train"], known))
     assert "sweeping.study" in set(imports(known["sweep"], known))  # within a function

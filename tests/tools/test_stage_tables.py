@@ -30,7 +30,7 @@ def test_a_table_adds_up_to_the_counts_of_the_paper(name):
     assert round(found, 2 if mmacs < 1 else 0) == mmacs
 
 
-def test_a_stale_page_is_noticed_and_mended(tmp_path):
+def test_an_outdated_page_is_found_and_updated(tmp_path):
     shutil.copy(PAGES / "lenet.md", tmp_path)
     page = tmp_path / "lenet.md"
     whole = page.read_text()

@@ -1,4 +1,4 @@
-"""A callback by which a test kills the process it runs in, at a moment of its choice."""
+"""A callback that kills its process at a chosen moment."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Dying(Callback):
-    """Does what the environment's `DEATH` says, once; without it, nothing.
+    """Sends the signal described by the environment's `DEATH`, once.
 
     `DEATH` holds `at`, the moment; `epoch`; `rank`, the process that acts; `signal`; and `to`:
     self, group or parent. Each process leaves a file named by its id in the folder `PIDS`.
@@ -73,7 +73,7 @@ class Dying(Callback):
 
 
 class SmallNet(nn.Sequential):
-    """What makes resuming hard, small: batch normalisation and dropout."""
+    """A small network that is hard to resume: batch normalisation and dropout."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What jsonargparse carries over to another class is said."""
+"""Arguments that jsonargparse carries over to another class are named."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from training.cli import TrainingCLI
 NIN = ROOT / "configs" / "nin.yaml"
 SGD = ("--model.optimizer", "torch.optim.SGD")
 OF_ADAMW = "lr 0.0005, weight_decay 0.05 of AdamW, in SGD"
-OF_FASHION = "image_size 224, augment of FashionMNIST, in MNIST"  # 128 images are every dataset's
+OF_FASHION = "image_size 224, augment of FashionMNIST, in MNIST"  # batch_size: same default
 
 
 class ParsedCLI(TrainingCLI):
@@ -120,7 +120,7 @@ def test_a_first_file_that_lacks_what_is_required(tmp_path):
     assert ParsedCLI(["--config", str(first), *SGD, *net]).kept == said
 
 
-def test_a_config_that_is_read_once_is_no_error():
+def test_a_config_that_can_be_read_only_once_is_not_an_error():
     end, start = os.pipe()
     os.write(start, NIN.read_bytes())
     os.close(start)
@@ -128,7 +128,7 @@ def test_a_config_that_is_read_once_is_no_error():
     os.close(end)
 
 
-def test_the_header_says_it(quickstart, tmp_path):
+def test_the_header_names_what_is_carried_over(quickstart, tmp_path):
     options = ("--model.optimizer.weight_decay", "0.05", *SGD, "--dashboard", "false")
     ended = quickstart(*options)
     said = "kept    lr 0.004, weight_decay 0.05 of AdamW, in SGD"

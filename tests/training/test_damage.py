@@ -1,4 +1,4 @@
-"""Damaged files and failing disks: a clear line, and nothing good is lost."""
+"""Damaged files and failing disks: a clear error, and no good file is lost."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from tests.conftest import QUICKLY, QUICKSTART, assert_one_line
 from tests.running import TRAIN, run, train_quickly
 from tests.training.test_survival import assert_same_end
 
-# Led astray after its first epoch, which stays the best one.
+# Gets worse after its first epoch, which stays the best one.
 ASTRAY = (
     *("--trainer.max_epochs", "3", "--model.schedule", "torch.optim.lr_scheduler.StepLR"),
     *("--model.schedule.step_size", "1", "--model.schedule.gamma", "100"),
@@ -39,7 +39,7 @@ def flip_a_bit(path):
 
 @pytest.fixture
 def stopped(trained, tmp_path):
-    """The folder of a run that was killed when all was trained and nothing tested."""
+    """The folder of a run that was killed after training, before the test."""
     shutil.copytree(trained(*QUICKLY, *ASTRAY), tmp_path / "run")
     (tmp_path / "run" / "results.json").rename(tmp_path / "results.json")
     return tmp_path / "run"
@@ -52,7 +52,7 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(quickstart, stopped, 
     assert ended.status == 0
     assert ended.err.splitlines() == [
         "warning: run/checkpoints/last.ckpt is not a checkpoint, or a damaged one. "
-        "Going on from run/checkpoints/best.ckpt, after epoch 1."
+        "Resuming from run/checkpoints/best.ckpt, after epoch 1."
     ]
     assert "going on from best.ckpt" in ended.out
     before = json.loads((stopped.parent / "results.json").read_text())
@@ -64,7 +64,7 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_best(quickstart, stopped, 
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, fill_with_garbage, flip_a_bit])
-def test_without_a_whole_checkpoint_nothing_is_trained_over(quickstart, stopped, damage):
+def test_without_an_intact_checkpoint_nothing_is_overwritten(quickstart, stopped, damage):
     for name in ("best.ckpt", "last.ckpt"):
         damage(stopped / "checkpoints" / name)
     before = contents(stopped)
@@ -110,7 +110,7 @@ def test_a_damaged_best_checkpoint_is_not_tested(quickstart, stopped):
     assert not (stopped / "results.json").exists()
 
 
-def test_the_best_is_there_also_if_it_is_the_last(quickstart, tmp_path):
+def test_the_best_checkpoint_exists_even_if_it_is_the_last(quickstart, tmp_path):
     quickstart("--trainer.max_epochs", "2")
     results = tmp_path / "run" / "results.json"
     assert json.loads(results.read_text())["best_epoch"] == 1
@@ -118,10 +118,10 @@ def test_the_best_is_there_also_if_it_is_the_last(quickstart, tmp_path):
     flip_a_bit(tmp_path / "run" / "checkpoints" / "last.ckpt")
     ended = quickstart("--trainer.max_epochs", "2")
     assert ended.status == 0
-    assert "Going on from run/checkpoints/best.ckpt, after epoch 2" in ended.err
+    assert "Resuming from run/checkpoints/best.ckpt, after epoch 2" in ended.err
 
 
-def test_damaged_metrics_do_not_keep_a_run_from_going_on(quickstart, stopped):
+def test_a_run_resumes_with_damaged_metrics(quickstart, stopped):
     whole = (stopped / "metrics.csv").read_text()
     (stopped / "metrics.csv").write_text(whole + "19,not a number\n")
     ended = quickstart(*ASTRAY)
@@ -139,7 +139,9 @@ def test_damaged_metrics_do_not_keep_a_run_from_going_on(quickstart, stopped):
     ],
 )
 @pytest.mark.parametrize("is_finished", [False, True])
-def test_a_run_does_not_go_on_with_another_recipe(quickstart, stopped, options, named, is_finished):
+def test_a_run_does_not_resume_with_another_recipe(
+    quickstart, stopped, options, named, is_finished
+):
     if is_finished:
         shutil.copy(stopped.parent / "results.json", stopped)
     before = contents(stopped)
@@ -164,7 +166,7 @@ def test_damaged_results_are_written_again(quickstart, stopped):
     )
 
 
-def test_what_a_killed_process_was_about_to_rename_is_removed(quickstart, stopped):
+def test_temporary_files_of_a_killed_process_are_removed(quickstart, stopped):
     (stopped / "checkpoints" / f".last.ckpt.1{UNFINISHED}").write_bytes(b"half")
     mine = stopped / ".notes.tmp"
     mine.write_bytes(b"the user's own")
@@ -175,7 +177,7 @@ def test_what_a_killed_process_was_about_to_rename_is_removed(quickstart, stoppe
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "results.json"])
 @pytest.mark.parametrize("content", [b"# mine\ntrainer: {max_epochs: 3}\n", b"5", None])
-def test_files_of_others_are_not_written_over(quickstart, tmp_path, name, content):
+def test_the_users_files_are_not_overwritten(quickstart, tmp_path, name, content):
     (tmp_path / "run").mkdir()
     if content is None:
         (tmp_path / "run" / name).symlink_to("elsewhere")
@@ -188,7 +190,7 @@ def test_files_of_others_are_not_written_over(quickstart, tmp_path, name, conten
     assert [path.name for path in (tmp_path / "run").iterdir()] == [name]
 
 
-def test_results_that_hold_no_figures_are_written_again(quickstart, stopped):
+def test_results_without_figures_are_written_again(quickstart, stopped):
     (stopped / "results.json").write_text("5")
     ended = quickstart(*ASTRAY)
     assert ended.status == 0
@@ -207,7 +209,7 @@ def test_a_folder_that_cannot_be_written_gets_one_line(train, tmp_path, folder):
 
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing(tmp_path):
-    """A disk with room for one checkpoint: the second does not fit; on a larger one it goes on."""
+    """A disk with space for one checkpoint only; with more space, the run resumes."""
     arguments = ("--config", QUICKSTART, "--trainer.max_epochs", "3", "--run_dir", "run")
     mount = 'mkdir disk && mount -t tmpfs -o size=2m none disk && cd disk && "$@"; status=$?; '
     small_disk = ("unshare", "--map-root-user", "--mount", "sh", "-c")
@@ -230,7 +232,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     assert_same_end(tmp_path / "survivor", tmp_path / "run")
 
 
-def test_a_copied_folder_goes_on(quickstart, stopped):
+def test_a_copied_folder_resumes(quickstart, stopped):
     shutil.copytree(stopped, stopped.parent / "copy")
     ended = quickstart("--run_dir", "copy", *ASTRAY)
     assert (ended.status, ended.err) == (0, "")

@@ -1,4 +1,4 @@
-"""The line of the header that warns of a long training."""
+"""The warning of a long training in the header."""
 
 import re
 import time
@@ -25,13 +25,13 @@ def _in_an_empty_folder(monkeypatch, tmp_path, data_root):
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_long_training_says_so_and_what_is_shorter():
+def test_a_long_training_names_its_time_and_shorter_recipes():
     facts = header(RESNET18, "--trainer.max_epochs", 1000)
     said = re.fullmatch(r"about ([\d,]+) hours on this processor; (.*)", facts["time"])
     hours, advice = said.groups()
     assert advice == f"--config {RESNET18.parent / 'laptop' / RESNET18.name} is made for one"
-    # A plain step, on as many images as take half a second or so. Twice as long is no mistake on a
-    # machine that others use too; ten times would be.
+    # A plain step on images for about half a second. On a shared machine, twice as long is not an
+    # error; ten times would be.
     net, images = resnet18(), torch.zeros(8, 1, 224, 224)
     for _ in range(2):
         start = time.process_time()
@@ -53,19 +53,19 @@ def test_a_long_training_says_so_and_what_is_shorter():
         (RESNET18, "--data.image_size", 32),
     ],
 )
-def test_no_other_does(options, monkeypatch):
+def test_a_short_training_names_no_time(options, monkeypatch):
     monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 1 / 191)
     assert "time" not in header(*options)
 
 
 def test_on_a_slow_processor_a_short_recipe_is_long(monkeypatch):
-    """At the speed of one whose vectors are narrow and that has no bfloat16."""
+    """At the speed of a processor with narrow vectors and without bfloat16."""
     monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 1 / 20)
     facts = header(RESNET18.parent / "laptop" / RESNET18.name)
     assert facts["time"] == "about 16 hours on this processor"
 
 
-def test_the_hours_are_those_of_all_epochs_and_batches(monkeypatch):
+def test_the_hours_count_all_epochs_and_batches(monkeypatch):
     monkeypatch.setattr("training.duration.LONG", 0)
     monkeypatch.setattr("training.duration.seconds_of_image", lambda *_: 3600 / 55_000)
     options = (RESNET18, "--data.image_size", 64, "--trainer.max_epochs", 20)
@@ -74,7 +74,7 @@ def test_the_hours_are_those_of_all_epochs_and_batches(monkeypatch):
     assert half["time"].startswith("about 10 hours")
 
 
-def test_the_hours_are_those_that_are_left(monkeypatch):
+def test_the_hours_count_only_what_is_left(monkeypatch):
     recipe = ("--data", "datamodules.Digits", "--trainer.max_epochs")
     brief = ("--trainer.limit_train_batches", 1, "--dashboard", "false", "--run_dir", "run")
     monkeypatch.setattr("training.duration.LONG", 0)
@@ -83,6 +83,6 @@ def test_the_hours_are_those_that_are_left(monkeypatch):
     cli = TrainingCLI(["--config", *arguments])
     with cli.open_run():
         assert cli.facts()["time"].startswith("about 5 hours")
-        cli.trainer.fit_loop.max_epochs = 2  # as if it were cut off then
+        cli.trainer.fit_loop.max_epochs = 2  # as if it ended then
         cli.trainer.fit(cli.model, cli.datamodule)
     assert header(*arguments)["time"].startswith("about 3 hours")

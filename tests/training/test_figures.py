@@ -1,4 +1,4 @@
-"""What `results.json` says of a run is true of `best.ckpt`, and its curve is the schedule's."""
+"""`results.json` is true of `best.ckpt`, and the learning-rate curve is the schedule's."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def warmup_cosine(optimizer):
     return lr_scheduler.LambdaLR(optimizer, factor)
 
 
-# What the config says, how a bare loop makes the same, and after what it is stepped.
+# The config, the same scheduler in a plain loop, and when it is stepped.
 SCHEDULES = {
     "none": (None, constant, "epoch"),
     "WarmupCosine": ({"class_path": "lit_modules.WarmupCosine"}, warmup_cosine, "step"),
@@ -229,7 +229,7 @@ def rows_of(folder):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_test_set_is_asked_of_the_best_checkpoint(name, tmp_path, monkeypatch):
+def test_the_test_metrics_are_those_of_the_best_checkpoint(name, tmp_path, monkeypatch):
     folder = trained(tmp_path, *RECIPES[name])
     results = json.loads((folder / "results.json").read_text())
     assert len(rows_of(folder)) >= results["epochs"]
@@ -238,21 +238,21 @@ def test_the_test_set_is_asked_of_the_best_checkpoint(name, tmp_path, monkeypatc
     evaluate_script.main()
     evaluated = json.loads((tmp_path / "e.json").read_text())
     assert evaluated["accuracy"] == results["test_accuracy"]
-    # Each process has a half of each batch, whose sums are rounded otherwise.
+    # Each process has half of each batch, so sums are rounded differently.
     rounding = 1e-6 if name == "two processes" else 0
     assert evaluated["loss"] == pytest.approx(results["test_loss"], rel=rounding, abs=0)
-    assert measured(best)["test_accuracy"] == evaluated["accuracy"]  # what export.py writes down
+    assert measured(best)["test_accuracy"] == evaluated["accuracy"]  # as export.py stores it
     accuracy, loss = plain_loop(best)
     assert accuracy == results["test_accuracy"]
-    # Resized and normalised in another order, which costs some of the 24 bits.
+    # Resized and normalised in another order, which changes some of the 24 bits.
     assert loss == pytest.approx(results["test_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_learning_rate_is_that_of_a_bare_loop(name, tmp_path):
+def test_the_learning_rate_equals_a_plain_loops(name, tmp_path):
     said, make, stepped_after = SCHEDULES[name]
     folder = trained(tmp_path, "--model.schedule", "null" if said is None else json.dumps(said))
-    rows = [row for row in rows_of(folder) if "lr" in row]  # but for the test's
+    rows = [row for row in rows_of(folder) if "lr" in row]  # except for the test
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=RATE)
     scheduler = make(optimizer)
     expected = []

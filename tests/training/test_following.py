@@ -21,12 +21,12 @@ def test_photographs_of_17_classes_train_on_every_config(train, config):
     assert (ended.status, ended.err) == (0, "")
 
 
-def test_a_network_of_torchvision_follows_too(train):
+def test_a_network_of_torchvision_follows_the_data_too(train):
     options = ("--model.net", "torchvision.models.mobilenet_v3_small", "--data.image_size", 32)
     assert train(*QUICKLY, *TRIED, *options).status == 0
 
 
-def test_what_followed_is_written_down(train, run_script, tmp_path):
+def test_the_values_from_the_data_are_in_the_saved_config(train, run_script, tmp_path):
     assert train(*QUICKLY, *COLOURS, "--data.image_size", 28, "--run_dir", "run").status == 0
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     net = config["model"]["init_args"]["net"]["init_args"]
@@ -62,7 +62,7 @@ def test_a_config_that_contradicts_the_data_gets_one_line(train, tmp_path):
     assert_one_line(ended, ["LeNet5", "17 classes"])
 
 
-def test_each_channel_is_normalised_by_its_own_mean_and_deviation():
+def test_each_channel_is_normalised_by_its_own_mean_and_std():
     data = Colours()
     data.setup("fit")
     images = data.splits["train"].images

@@ -1,4 +1,4 @@
-"""Trainings that start from weights, against what torch and torchvision make of the same file."""
+"""Trainings that start from weights, compared with torch and torchvision."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from tests.conftest import QUICKLY, assert_one_line
 from training.recipe import recipe
 
 
-def test_torchvisions_resnet18_starts_ours_with_ten_classes_and_gray_images(tmp_path):
+def test_torchvisions_resnet18_initializes_ours_with_ten_classes_and_gray_images(tmp_path):
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18()
     torch.save(theirs.state_dict(), path := tmp_path / "resnet18.pth")
@@ -29,25 +29,25 @@ def test_torchvisions_resnet18_starts_ours_with_ten_classes_and_gray_images(tmp_
     before = ours.fc.weight.clone()
     start = start_from(ours, read_weights(path), num_classes=10)
     assert (start.fitting, start.tensors) == (120, 122)
-    assert start.anew == ["fc.weight", "fc.bias"]
+    assert start.new == ["fc.weight", "fc.bias"]
     assert torch.equal(ours.fc.weight, before)
-    # All but the last layer gives for gray images what theirs gives for them in three channels.
+    # Up to the last layer, gray images give the same output as in three equal channels.
     ours.fc, theirs.fc = nn.Identity(), nn.Identity()
     gray = torch.rand(4, 1, 64, 64)
     expected = theirs.eval()(gray.expand(-1, 3, -1, -1))
     assert torch.allclose(ours.eval()(gray), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_gray_kernels_start_a_network_for_colour():
+def test_gray_kernels_initialize_a_colour_network():
     torch.manual_seed(0)
     gray, colour = LeNet5().eval(), LeNet5(in_channels=3).eval()
     start = start_from(colour, gray.state_dict(), num_classes=10)
-    assert (start.fitting, start.anew) == (10, [])
+    assert (start.fitting, start.new) == (10, [])
     images = torch.rand(4, 1, 28, 28)
     assert torch.allclose(colour(images.expand(-1, 3, -1, -1)), gray(images), atol=1e-5)
 
 
-def test_the_kernels_are_summed_over_colours_or_divided_among_them(tmp_path):
+def test_kernels_are_summed_over_colours_or_divided_among_them(tmp_path):
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18()
     ours, colour = resnet18(), resnet18(in_channels=3)
@@ -59,33 +59,33 @@ def test_the_kernels_are_summed_over_colours_or_divided_among_them(tmp_path):
         assert torch.allclose(kernels * 3, ours.conv1.weight[:, 0], atol=1e-6)
 
 
-def test_a_last_layer_that_is_not_in_the_file_starts_anew():
+def test_a_last_layer_that_is_not_in_the_file_keeps_its_initialization():
     theirs = torchvision.models.resnet18()
     body = {n: values for n, values in theirs.state_dict().items() if not n.startswith("fc")}
     ours = resnet18(in_channels=3)
     before = ours.fc.weight.clone()
     start = start_from(ours, body, num_classes=10)
-    assert (start.fitting, start.tensors, start.anew) == (120, 120, ["fc.weight", "fc.bias"])
+    assert (start.fitting, start.tensors, start.new) == (120, 120, ["fc.weight", "fc.bias"])
     assert torch.equal(ours.fc.weight, before)
     assert torch.equal(ours.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
 
 
-def test_a_layer_within_that_is_as_wide_as_the_last_one_does_not():
+def test_an_inner_layer_as_wide_as_the_last_one_does_not():
     state = LeNet5(num_classes=84).state_dict()  # as f6 is
     del state["f6.weight"], state["f6.bias"]
     with pytest.raises(ValueError, match=r"f6\.weight is missing; f6\.bias is missing$"):
         start_from(LeNet5(num_classes=84), state, num_classes=84)
 
 
-def test_weights_of_which_nothing_fits_are_refused():
+def test_weights_without_a_fitting_tensor_are_refused():
     layer, other = (nn.Sequential(nn.Flatten(), nn.Linear(784, n)) for n in (10, 5))
-    with pytest.raises(ValueError, match="no tensor has its size"):
+    with pytest.raises(ValueError, match="no tensor has the right size"):
         start_from(layer, other.state_dict(), num_classes=10)
 
 
-def test_the_auxiliary_heads_start_anew_too():
+def test_auxiliary_heads_keep_their_initialization_too():
     start = start_from(GoogLeNet(num_classes=7), GoogLeNet().state_dict(), num_classes=7)
-    assert len(start.anew) == 6
+    assert len(start.new) == 6
     assert start.fitting == start.tensors - 6
 
 
@@ -121,7 +121,7 @@ def safetensors(path, state):
         *(compiled_in_a_lightning_module, safetensors),
     ],
 )
-def test_weights_are_read_whoever_saved_them(tmp_path, save):
+def test_weights_are_read_in_every_format(tmp_path, save):
     torch.manual_seed(0)
     state = LeNet5("tanh").state_dict()
     save(path := tmp_path / "weights", state)
@@ -132,18 +132,18 @@ def test_weights_are_read_whoever_saved_them(tmp_path, save):
 
 @pytest.fixture
 def weights(tmp_path):
-    """Weights of the quick start's network, after a training of torch's own."""
+    """Weights of the quick start's network, trained in plain PyTorch."""
     torch.manual_seed(5)
     net = LeNet5("tanh")
     torch.save(net.state_dict(), tmp_path / "weights.pth")
     return net
 
 
-# A rate of 0 shows what it starts from.
+# A learning rate of 0 shows the initial weights.
 STILL = ("--model.optimizer.lr", 0, "--model.optimizer.weight_decay", 0)
 
 
-def test_a_run_starts_from_them_and_says_so(quickstart, weights, tmp_path):
+def test_a_run_starts_from_weights_and_prints_it(quickstart, weights, tmp_path):
     ended = quickstart("--init_from", "weights.pth", *STILL)
     assert (ended.status, ended.err) == (0, "")
     assert "start   10 of 10 tensors of weights.pth" in ended.out
@@ -157,7 +157,7 @@ def test_a_run_starts_from_them_and_says_so(quickstart, weights, tmp_path):
 
 
 @pytest.mark.parametrize("options", [(), ("--trainer.fast_dev_run", "true")])
-def test_a_run_without_a_named_folder_starts_from_them_too(train, weights, options):
+def test_a_run_without_a_named_folder_starts_from_weights_too(train, weights, options):
     ended = train(*QUICKLY, "--init_from", "weights.pth", *options)
     assert (ended.status, ended.err) == (0, "")
     assert "start   10 of 10 tensors of weights.pth" in ended.out
@@ -177,7 +177,7 @@ def no_longer_weights(path):
 
 
 @pytest.mark.parametrize("becomes", [gone, of_other_values, no_longer_weights])
-def test_a_run_that_goes_on_does_not_read_them(quickstart, weights, tmp_path, becomes):
+def test_a_resumed_run_does_not_read_initial_weights(quickstart, weights, tmp_path, becomes):
     results = tmp_path / "run" / "results.json"
     assert quickstart("--init_from", "weights.pth").status == 0
     whole = json.loads(results.read_text())
@@ -197,7 +197,7 @@ def test_weights_belong_to_the_recipe(quickstart, weights, tmp_path):
     assert_one_line(ended, ["was started with init_from None, not weights.pth (sha256 "])
 
 
-def test_their_content_tells_recipes_apart_and_their_name_does_not(quickstart, weights, tmp_path):
+def test_recipes_differ_by_the_content_of_weights_not_by_their_name(quickstart, weights, tmp_path):
     assert quickstart("--init_from", "weights.pth").status == 0
     shutil.copy(tmp_path / "weights.pth", tmp_path / "copy.pth")
     torch.save(LeNet5("tanh").state_dict(), tmp_path / "other.pth")
@@ -211,7 +211,7 @@ def test_their_content_tells_recipes_apart_and_their_name_does_not(quickstart, w
     assert recipe(config) != recipe(config | {"init_from": None})
 
 
-def test_the_config_of_a_run_starts_from_the_same_weights_or_says_so(
+def test_the_config_of_a_run_starts_from_the_same_weights_or_is_refused(
     quickstart, train, weights, tmp_path
 ):
     assert quickstart("--init_from", "weights.pth", *STILL).status == 0
@@ -219,12 +219,12 @@ def test_the_config_of_a_run_starts_from_the_same_weights_or_says_so(
     assert "start   10 of 10 tensors of weights.pth\n" in train(*again).out
     of_other_values(tmp_path / "weights.pth")
     again = (*again[:3], "third")
-    assert_one_line(train(*again), ["another content", "--init_from weights.pth."])
+    assert_one_line(train(*again), ["weights.pth has changed", "--init_from weights.pth."])
     assert not (tmp_path / "third").exists()
     assert train(*again, "--init_from", "weights.pth").status == 0
 
 
-def test_a_finished_run_says_how_more_epochs_are_trained(quickstart, train):
+def test_a_finished_run_says_how_to_train_more_epochs(quickstart, train):
     assert quickstart().status == 0
     ended = quickstart("--trainer.max_epochs", 2)
     assert_one_line(ended, ["max_epochs 1, not 2", "--init_from run/checkpoints/best.ckpt"])
@@ -233,13 +233,13 @@ def test_a_finished_run_says_how_more_epochs_are_trained(quickstart, train):
     assert train(*QUICKLY, *best, "--run_dir", "longer").status == 0
 
 
-def test_a_run_on_mnist_starts_one_on_other_images(quickstart, train, tmp_path):
+def test_a_run_on_mnist_initializes_one_on_other_images(quickstart, train, tmp_path):
     assert quickstart().status == 0
     colours = ("--data", "tests.datamodules.colours.Colours", "--data.image_size", 28)
     best = "run/checkpoints/best.ckpt"
     ended = train(*QUICKLY, *colours, "--init_from", best, "--run_dir", "other")
     assert (ended.status, ended.err) == (0, "")
-    assert f"start   8 of 10 tensors of {best}; anew: output\n" in ended.out
+    assert f"start   8 of 10 tensors of {best}; new: output\n" in ended.out
 
 
 def of_another_network(path):
@@ -298,13 +298,13 @@ WRONG = {
     of_another_network: ["LeNet5", "c1.weight is missing", "and 127 more", "--model.net"],
     of_other_sizes: ["c3.weight is (1, 2, 3, 4), not (16, 6, 5, 5)"],
     without_a_layer: ["f6.weight is missing; f6.bias is missing"],
-    with_another_layer: ["f7.weight is too much"],
+    with_another_layer: ["f7.weight is not in the network"],
     a_whole_model: ["torch.save(net.state_dict(), path)", "nothing in it was executed"],
     a_whole_model_before_torch_1_6: ["torch.save(net.state_dict(), path)", "nothing in it was"],
     half_of_safetensors: ["weights.pth holds no weights, or is damaged"],
     a_pickle: ["weights.pth is not a checkpoint"],
-    a_list: ["holds no weights by their names", "torch.save(net.state_dict(), path)"],
-    nothing: ["holds no weights by their names"],
+    a_list: ["holds no weights with names", "torch.save(net.state_dict(), path)"],
+    nothing: ["holds no weights with names"],
     a_text: ["weights.pth is not a checkpoint"],
     half: ["weights.pth is not a checkpoint"],
     lambda path: path.mkdir(): ["weights.pth is a folder"],

@@ -1,4 +1,4 @@
-"""Which precision a training gets that names none."""
+"""The default precision of a training."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ FAMILIES = {"lenet": "models.lenet.LeNet5", "resnet": "models.resnet.resnet18"}
 
 @pytest.fixture
 def processor(monkeypatch):
-    """Makes torch believe that it runs on a processor with these capabilities."""
+    """Simulates a processor with these capabilities."""
 
     def believe(*capabilities, torch_uses="AVX512"):
         monkeypatch.setattr(
@@ -48,7 +48,7 @@ def test_a_processor(train, processor, tmp_path, capabilities, net, options, pre
     assert config["trainer"]["precision"] == precision
 
 
-def test_a_processor_that_torch_may_not_use_whole(processor):
+def test_a_processor_that_torch_may_not_use_fully(processor):
     processor("avx512_bf16", torch_uses="AVX2")
     assert usual_precision("cpu", 10**9) == "32-true"
 

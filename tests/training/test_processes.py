@@ -1,4 +1,4 @@
-"""Several processes train one network: the same, exactly, and none outlives the others."""
+"""Several processes train exactly the same network, and end together."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +66,7 @@ class OddDigits(Digits):
 
 
 def machine(rank, port, *args, cwd):
-    """One of two machines, of which torchrun is told by variables, as by Kubernetes' PyTorchJob."""
+    """One of two machines that get torchrun's settings by variables, as in a PyTorchJob."""
     told = {
         **{"NNODES": "2", "NODE_RANK": str(rank), "NPROC_PER_NODE": "1"},
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
@@ -85,7 +85,7 @@ def last_weights(folder: Path):
 
 @pytest.mark.slow
 def test_one_process_or_several_train_the_same_network(tmp_path):
-    """One; three of one machine; and two of two machines that share no files, killed once."""
+    """One; three on one machine; and two on two machines without common files, killed once."""
     recipe = (
         *("--config", QUICKSTART, "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"),
         *("--data", "tests.training.test_processes.OddDigits", "--data.batch_size", "48"),
@@ -126,7 +126,7 @@ def test_one_process_or_several_train_the_same_network(tmp_path):
 
 
 def precision_recall(run: Path):
-    """The dashboard's counts on the test set, which all processes have added to."""
+    """The dashboard's counts on the test set, summed over all processes."""
     events = EventAccumulator(str(run))
     events.Reload()
     name = next(tag for tag in events.Tags()["tensors"] if tag == "test/3")
@@ -151,7 +151,7 @@ def test_auxiliary_heads_and_batch_normalisation_train_on_two_processes(tmp_path
 
 @pytest.fixture
 def torchrun_environment(monkeypatch):
-    """What torchrun tells each of two processes."""
+    """The environment of two processes under torchrun."""
     for name, value in {
         **{"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "2"},
         **{"LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1"},
@@ -172,7 +172,9 @@ def torchrun_environment(monkeypatch):
         ),
     ],
 )
-def test_a_world_of_the_wrong_size_gets_one_line(quickstart, torchrun_environment, options, named):
+def test_a_wrong_number_of_processes_gets_one_line(
+    quickstart, torchrun_environment, options, named
+):
     ended = quickstart("--trainer.accelerator", "cpu", *options)
     assert_refused(ended, named)
 
@@ -187,7 +189,7 @@ def test_several_machines_need_a_launcher(quickstart):
     assert_refused(ended, ["num_nodes 2", "torchrun", "docs/scaling.md"])
 
 
-def test_tasks_that_slurm_has_too_many_of_get_one_line(quickstart, monkeypatch):
+def test_too_many_slurm_tasks_get_one_line(quickstart, monkeypatch):
     for name, value in {
         **{"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "train"},
         **{"SLURM_NNODES": "1", "SLURM_LOCALID": "0", "SLURM_PROCID": "0", "SLURM_NODEID": "0"},

@@ -1,4 +1,4 @@
-"""A batch that is divided further than it has samples trains as a whole one does."""
+"""A batch with fewer samples than processes trains like an undivided one."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.training.dying import SmallNet
 
 
 class FewDigits(Digits):
-    """The last batch of two has one sample left, and the validation's too."""
+    """The last of two batches has one sample, also in validation."""
 
     def load(self, stage):
         splits = super().load(stage)
@@ -51,8 +51,8 @@ def test_a_process_without_a_sample_changes_nothing(tmp_path):
     assert results["whole"]["test_images"] == 7
 
 
-def test_the_statistics_that_are_validated_are_those_that_are_kept(tmp_path):
-    """Each process has its own of batch normalisation; DDP takes the first one's to validate."""
+def test_the_validated_statistics_are_saved(tmp_path):
+    """Each process has its own batch-norm statistics; DDP validates with the first one's."""
     ended, _ = train_together(
         *(2, "--config", QUICKSTART, "--model.net", "tests.training.dying.SmallNet"),
         *("--data.batch_size", "256", "--trainer.max_epochs", "2", "--run_dir", "run"),

@@ -1,4 +1,4 @@
-"""A run that is killed and started again ends as one that was not, bit for bit."""
+"""A killed and resumed run ends bit-identical to one that was never killed."""
 
 import json
 import random
@@ -28,13 +28,13 @@ MEASURED = ("train_seconds", "train_cpu_seconds", "images_per_second", "peak_mem
 
 
 def callbacks(*others):
-    """The option for these callbacks and the one that kills."""
+    """The option for these callbacks and for the one that kills."""
     listed = [{"class_path": DYING}, *others]
     return ("--trainer.callbacks", json.dumps(listed))
 
 
 def assert_same_end(run: Path, whole: Path) -> None:
-    """Weights, optimizer, metrics, results and curves are those of the run never killed."""
+    """Weights, optimizer, metrics, results and curves equal those of the unkilled run."""
     for name in ("best.ckpt", "last.ckpt"):
         ours, theirs = (
             torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (run, whole)
@@ -62,7 +62,7 @@ def same(a, b) -> bool:
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows of a run."""
+    """The curves of a run in TensorBoard."""
     events = EventAccumulator(str(run))
     events.Reload()
     tags = (tag for tag in events.Tags()["scalars"] if not tag.startswith("performance/"))
@@ -70,7 +70,7 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def die(moment):
-    """The order to the callback that kills."""
+    """The environment for the callback that kills."""
     return {"DEATH": json.dumps({"signal": "SIGKILL", **moment})}
 
 
@@ -103,7 +103,7 @@ EARLY = {
     "class_path": "lightning.pytorch.callbacks.EarlyStopping",
     "init_args": {"monitor": "val/acc", "mode": "max", "min_delta": 1.0, "patience": 1},
 }
-# Five validations an epoch: it ends in the second one.
+# Five validations per epoch: it ends in the second one.
 EARLY_IN_SECOND = EARLY | {"init_args": EARLY["init_args"] | {"patience": 7}}
 RECIPES = {
     "averaged weights": callbacks(EMA),
@@ -164,7 +164,7 @@ def test_sigterm_ends_a_run_at_once(trained, tmp_path):
 
 
 @pytest.mark.parametrize("name", [None, "mine"])
-def test_ctrl_c_says_how_to_go_on(tmp_path, name):
+def test_ctrl_c_says_how_to_resume(tmp_path, name):
     recipe = (*RECIPE, *callbacks(), *(["--run_dir", name] if name else []))
     env = {"DEATH": json.dumps({"signal": "SIGINT", "at": "batch", "epoch": 1})}
     ended = train_quickly(*recipe, cwd=tmp_path, env=env)
@@ -177,7 +177,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, name):
 
 
 def test_a_run_folder_is_for_one_process_at_a_time(trained, tmp_path):
-    """The first is stopped in its second epoch, but not dead; the second is refused."""
+    """The first is suspended in its second epoch, not killed; the second is refused."""
     recipe = (*RECIPE, *callbacks(), "--run_dir", "run")
     env = {"DEATH": json.dumps({"signal": "SIGSTOP", "at": "batch", "epoch": 1})}
     first = start_quickly(*recipe, cwd=tmp_path, env=env)
@@ -194,7 +194,7 @@ def test_a_run_folder_is_for_one_process_at_a_time(trained, tmp_path):
     assert_same_end(tmp_path / "run", trained(*RECIPE, *callbacks()))
 
 
-def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
+def test_runs_that_start_together_get_separate_folders(tmp_path):
     runs = [start_quickly(*RECIPE, cwd=tmp_path) for _ in range(3)]
     for run in runs:
         run.join()
@@ -206,7 +206,7 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path):
 def test_killed_at_random_moments(trained, tmp_path):
     recipe = (*RECIPE, *callbacks())
     whole = trained(*recipe)
-    # On a machine of any speed some of them come before the end of a run.
+    # On any machine, some of them come before the end of a run.
     longest = 1.5 * float((whole.parents[2] / "seconds.txt").read_text())
     seconds = [random.uniform(0, longest) for _ in range(4)]
     for after in (*seconds, None):

@@ -1,4 +1,4 @@
-"""A training step never waits for the GPU: tried with tensors that only pretend to be on one."""
+"""A training step never waits for the GPU, tested with simulated GPU tensors."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ COPIES = {
 
 
 class RefuseWaiting(TorchDispatchMode):
-    """Refuses copies between devices that do not go on meanwhile.
+    """Refuses synchronous copies between devices.
 
     Tensors without content refuse the other kinds of waiting by themselves: `item`, conditions and
     selections by a mask need to know what is in them.
@@ -33,7 +33,7 @@ class RefuseWaiting(TorchDispatchMode):
 
 @pytest.fixture
 def replaced_parameters():
-    """Lets `Module.to` put pretended parameters in the place of real ones."""
+    """Lets `Module.to` replace parameters by simulated ones."""
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     yield
     torch.__future__.set_overwrite_module_params_on_conversion(False)
@@ -42,7 +42,7 @@ def replaced_parameters():
 @pytest.mark.usefixtures("data_root", "replaced_parameters")
 @pytest.mark.parametrize("name", ["lenet", "resnet18", "googlenet"])
 def test_a_step_does_not_wait_for_the_gpu(name):
-    """From the batch in memory to the loss; the rest of a step is torch's own."""
+    """From the batch in memory to the loss; the rest of a step is in torch."""
     cli = TrainingCLI(["--config", str(ROOT / "configs" / f"{name}.yaml")])
     model, data = cli.model, cli.datamodule
     model.trainer = data.trainer = cli.trainer

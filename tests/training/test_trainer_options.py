@@ -1,4 +1,4 @@
-"""Options of Lightning that would make a run's figures untrue are refused, or work."""
+"""Options of Lightning work, or are refused if they would make the results untrue."""
 
 import json
 import sys
@@ -147,7 +147,10 @@ REFUSED = {
     ),
     "no checkpoints": (["--trainer.enable_checkpointing", "false"], ["enable_checkpointing"]),
     "nothing but speed": (["--trainer.barebones", "true"], ["barebones"]),
-    "clipping below 0": (["--trainer.gradient_clip_val", "-1"], ["gradient_clip_val -1"]),
+    "clipping below 0": (
+        ["--trainer.gradient_clip_val", "-1"],
+        ["gradient_clip_val must be at least 0"],
+    ),
     "a clip that is no number": (
         ["--trainer.gradient_clip_val", "nan"],
         ["gradient_clip_val", "expected", "float"],
@@ -195,7 +198,7 @@ REFUSED = {
     ),
     "a network for a schedule": (
         ["--model.schedule", "torchvision.models.inception_v3"],
-        ["schedule", "Inception3", "no learning-rate scheduler"],
+        ["schedule", "Inception3", "not a learning-rate scheduler"],
     ),
     "a network for one of several schedules": (
         [
@@ -207,7 +210,7 @@ REFUSED = {
                 }
             ),
         ],
-        ["schedule", "Inception3", "no learning-rate scheduler"],
+        ["schedule", "Inception3", "not a learning-rate scheduler"],
     ),
     "no schedules": (
         [
@@ -275,7 +278,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("use", REFUSED)
-def test_it_is_refused_in_one_line(quickstart, tmp_path, use):
+def test_a_wrong_option_is_refused_in_one_line(quickstart, tmp_path, use):
     arguments, named = REFUSED[use]
     assert_one_line(quickstart(*arguments), named)
     assert not (tmp_path / "run").exists()
@@ -288,7 +291,7 @@ def test_it_is_refused_in_one_line(quickstart, tmp_path, use):
         (schedule("PolynomialLR", total_iters=9), "set total_iters to 1"),
     ],
 )
-def test_a_schedule_that_ends_elsewhere_gets_a_warning_of_one_line(quickstart, said, length):
+def test_a_schedule_of_another_length_gets_a_warning_of_one_line(quickstart, said, length):
     ended = quickstart(*said, "--dashboard", "false")
     assert ended.status == 0
     assert len(ended.err.splitlines()) == 1
@@ -301,20 +304,20 @@ def test_a_network_that_would_be_downloaded_is_not_called(quickstart, tmp_path):
         quickstart("--model.schedule", "torchvision.models.inception_v3")
 
 
-def test_a_progress_bar_of_lightnings_takes_the_place_of_ours(quickstart):
+def test_lightnings_progress_bar_replaces_ours(quickstart):
     ended = quickstart(*callback("RichProgressBar"))
     assert ended.status == 0
     assert "train loss" not in ended.out
 
 
 class Weighed(LitClassifier):
-    """With a weight for each class."""
+    """A loss with a weight for each class."""
 
     def loss(self, output, labels):
         return nn.functional.cross_entropy(output, labels, torch.ones(10))
 
 
-def test_a_loss_with_weights_of_classes_is_tried_out(quickstart):
+def test_a_loss_with_class_weights_passes_the_checks(quickstart):
     ended = quickstart("--model", "tests.training.test_trainer_options.Weighed")
     assert (ended.status, ended.err) == (0, "")
 
@@ -325,14 +328,14 @@ def test_a_validation_before_the_training_changes_nothing(quickstart):
 
 
 @pytest.mark.parametrize(("limit", "images"), [("1", 64), ("2", 128), ("0.5", 192), ("1000", 360)])
-def test_a_part_of_the_test_set_is_said_to_be_one(quickstart, tmp_path, limit, images):
+def test_the_results_say_how_many_test_images_were_used(quickstart, tmp_path, limit, images):
     ended = quickstart("--trainer.limit_test_batches", limit)
     assert ended.status == 0
     assert (f"of {images} images alone" in ended.out) == (images < 360)
     assert json.loads((tmp_path / "run" / "results.json").read_text())["test_images"] == images
 
 
-def test_lightnings_own_average_gives_way_to_ours(quickstart, tmp_path):
+def test_lightnings_average_is_replaced_by_ours(quickstart, tmp_path):
     options = callback("lightning.pytorch.callbacks.EMAWeightAveraging", decay=0.9)
     assert quickstart(*options, "--dashboard", "false").status == 0
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
@@ -361,7 +364,7 @@ def test_parameters_that_are_not_trained_count_too(quickstart, tmp_path):
 @pytest.mark.parametrize(
     "optimizer", [["SGD"], ["AdamW", "--model.optimizer.eps", "1e-4"], ["Adafactor"]]
 )
-def test_16_bits_train_where_the_optimizer_can(quickstart, optimizer):
+def test_16_bits_train_with_every_optimizer_that_can(quickstart, optimizer):
     name, *options = optimizer
     ended = quickstart(
         *("--trainer.precision", "16-true", "--model.optimizer", f"torch.optim.{name}", *options),
@@ -378,7 +381,7 @@ BATCHES = (
 
 
 def test_one_batch_is_one_whatever_was_imported_before(tmp_path):
-    """`typing` keeps the first of equal unions, whose order is that in which a value is read."""
+    """`typing` caches the first of equal unions, and values are parsed in their order of types."""
     code = (
         "from typing import Optional, Union\n"
         "from jsonargparse import ArgumentParser\n"
