@@ -6,7 +6,7 @@ import torch
 
 from callbacks.pictures import draw_confusion_matrix, save_figure
 from inference.evaluation import answer_test_set, compute_metrics, measure_added
-from inference.loading import load
+from inference.loading import load_by_options
 from terminal.atomic import write_atomically
 from terminal.console import print_facts, print_table
 from terminal.devices import best_device
@@ -22,9 +22,7 @@ def main() -> None:
         figure = output_file(*PICTURES)
         parser.add_argument("--figure", type=figure, help="path of the confusion-matrix plot")
         options = parser.parse_args()
-        classifier, data = load(
-            options.checkpoint, options.data, options.root, options.trust_classes, options.config
-        )
+        classifier, data = load_by_options(options)
         data.prepare_data()
         data.setup("test")
         logits, labels, loss = answer_test_set(classifier.to(best_device()), data)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from inference.loading import load
+from inference.loading import load_by_options
 from inference.onnx import CHECKED, export_onnx, measured
 from terminal.console import print_facts
 from terminal.errors import one_line_errors
@@ -20,9 +20,7 @@ def main() -> None:
             "--out", type=output_file(".onnx"), default=Path("model.onnx"), metavar="FILE"
         )
         options = parser.parse_args()
-        classifier, data = load(
-            options.checkpoint, None, options.root, options.trust_classes, options.config
-        )
+        classifier, data = load_by_options(options)
         data.prepare_data()
         data.setup("test")
         metadata = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from callbacks.pictures import save_figure
 from inference.images import find_files
-from inference.loading import load
+from inference.loading import load_by_options
 from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, predict, write_csv
 from terminal.console import console
 from terminal.devices import best_device
@@ -26,9 +26,7 @@ def main() -> None:
             help="whether images are dark on light; auto looks at the border of each",
         )
         options = parser.parse_intermixed_args()
-        classifier, data = load(
-            options.checkpoint, None, options.root, options.trust_classes, options.config
-        )
+        classifier, data = load_by_options(options)
         top_k = min(3, len(data.classes)) if options.top_k is None else options.top_k
         if not 1 <= top_k <= len(data.classes):
             raise UserError(f"--top_k must be from 1 to {len(data.classes)}.")

@@ -92,7 +92,10 @@ def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
 
 def _settings(run: Run) -> dict[str, Any]:
     """The settings of a run that affect the result, by dotted name."""
-    return {field: run.results[field] for field in FIELDS} if run.recipe is None else run.recipe
+    if run.recipe is None:
+        return {field: run.results[field] for field in FIELDS}
+    images = run.results.get("images")  # which the folder's name does not tell
+    return run.recipe | ({"images": images} if images else {})
 
 
 def _differences(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[str]:

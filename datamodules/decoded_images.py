@@ -1,5 +1,6 @@
 """Base class of datasets whose images are decoded once and cached."""
 
+import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from datamodules.image_cache import Decoded, mean_and_std
 from datamodules.in_memory import InMemoryDataModule
 from datamodules.published_files import DatasetError
 
-FACTS = ("name", "classes", "mean", "std", "native_size", "native_channels")
+FACTS = ("name", "classes", "mean", "std", "native_size", "native_channels", "digests")
+SPLITS = ("train", "val", "test")
 LARGEST = 4096  # pixels, largest side
 SIZE = 224  # pixels, default side if the images differ in size
 HELD_OUT = 10  # percent of the training images, for each missing split
@@ -32,10 +34,12 @@ class DecodedImages(InMemoryDataModule):
         self._known: dict[str, Any] = {}
         self._decoded: dict[str, Decoded] = {}
         super().__init__(*args, **kwargs)
+        if (self._image_size or 0) > LARGEST:
+            raise ValueError(f"image_size must be at most {LARGEST:,}, got {self._image_size}")
 
     @abstractmethod
     def look(self) -> dict[str, Any]:
-        """The properties in `FACTS` that need no decoded images: all but `mean` and `std`."""
+        """The properties in `FACTS` that need no decoded images: names and sizes."""
 
     @property
     @abstractmethod
@@ -57,6 +61,33 @@ class DecodedImages(InMemoryDataModule):
         """Says which splits are held out from the training images."""
         names = " and ".join(self.split_off)
         return f"{names}: {HELD_OUT} % of train each" if names else ""
+
+    def prepare_data(self) -> None:
+        """Decodes all images that are not in the cache; for a trained network, those of the test.
+
+        Raises:
+            DatasetError: If the dataset cannot be loaded.
+        """
+        for split in ("test",) if "mean" in self._known else SPLITS:
+            self.decoded(split)
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        trained = self._known.get("digests", {})
+        if "train" in self.splits or "train" not in trained or "test" not in self.split_off:
+            return
+        # The test images are held out of the training images: were they the same in training?
+        if self.decoded("test").digest != trained["test"]:
+            raise DatasetError(
+                f"the images of {self.name} have changed since the training, and test images are "
+                "held out of them: some may have been trained on. Restore the images, or name a "
+                "folder with a split test."
+            )
+
+    @property
+    def digest(self) -> str:
+        """Digest of all images and labels, and of how they are split."""
+        return hashlib.sha256("".join(self._fact("digests").values()).encode()).hexdigest()[:16]
 
     @property
     def name(self) -> str:
@@ -96,17 +127,21 @@ class DecodedImages(InMemoryDataModule):
             DatasetError: If a resumed training has other images than before.
         """
         _check_facts(state_dict)
-        if "train" in self.splits and self.state_dict() | {"name": ""} != state_dict | {"name": ""}:
+        own = self.state_dict() if "train" in self.splits else state_dict
+        # A folder may have another name, and older checkpoints have no digests.
+        if any(own[key] != value for key, value in state_dict.items() if key != "name"):
             raise DatasetError(
                 f"the images of {self.name} have changed since the run started. Start a new run, "
                 "or restore the images."
             )
-        self._known = {name: state_dict[name] for name in FACTS}
+        self._known = {name: state_dict.get(name, {}) for name in FACTS}
 
     def _fact(self, name: str) -> Any:
         if name not in self._known and name in ("mean", "std"):
             mean, std = mean_and_std(self.decoded("train").histogram)
             self._known |= {"mean": mean, "std": std}
+        elif name not in self._known and name == "digests":
+            self._known["digests"] = {of: self.decoded(of).digest for of in SPLITS}
         elif name not in self._known:
             self._known |= self.look()
         return self._known[name]
@@ -140,6 +175,9 @@ def _check_facts(facts: dict[str, Any]) -> None:
     size = facts.get("native_size")
     if type(size) is not int or not 1 <= size <= LARGEST or channels not in (1, 3):
         raise ValueError("the checkpoint has no valid image size")
+    digests = facts.get("digests", {})
+    if not isinstance(digests, dict) or not all(isinstance(d, str) for d in digests.values()):
+        raise ValueError("the checkpoint has no valid digests of images")
     for key in ("mean", "std"):
         values = facts.get(key)
         is_list = isinstance(values, list) and len(values) == channels

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from datamodules.batches import Split
-from datamodules.decoded_images import LARGEST, DecodedImages, hold_out
-from datamodules.image_cache import Decoded
+from datamodules.decoded_images import LARGEST, SPLITS, DecodedImages, hold_out
+from datamodules.image_cache import Decoded, digest_of
 from datamodules.image_files import fitted
 from datamodules.published_files import DatasetError, decode_idx
 
@@ -39,7 +39,8 @@ class Idx(DecodedImages):
         batch_size: Samples of one optimizer step, over all devices and accumulated micro-batches.
         image_size: Side that images are resized to on the device; None keeps their own.
         channels: 3 repeats the gray channel; None keeps what the images have.
-        augment: Modules that change a batch of images in [0, 1] (N, C, H, W) in training.
+        augment: Modules that augment a training batch of images in [0, 1], (N, C, H, W).
+        mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp`.
         classes: Names of the classes, those of label 0, 1, and so on; None is the labels
             themselves, as many as come in training.
 
@@ -55,9 +56,10 @@ class Idx(DecodedImages):
         image_size: int | None = None,
         channels: Literal[1, 3] | None = None,
         augment: list[nn.Module] | None = None,
+        mix: nn.Module | list[nn.Module] | None = None,
         classes: list[str] | None = None,
     ) -> None:
-        super().__init__(batch_size, image_size, channels, augment)
+        super().__init__(batch_size, image_size, channels, augment, mix)
         if classes is not None and not 1 < len(classes) == len(set(classes)):
             raise ValueError(f"classes must be two or more different names, got {classes}")
         self.root = Path(root) if root else None
@@ -90,18 +92,23 @@ class Idx(DecodedImages):
         self.setup("test")
 
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
-        if stage == "fit":
-            return {name: self._parts[name] for name in ("train", "val")}
-        is_split_off = "test" in self.split_off
-        return {"test": self._parts["test"] if is_split_off else _read(self._root, "t10k")}
+        return {name: self._split(name) for name in (SPLITS[:2] if stage == "fit" else SPLITS[2:])}
 
     def decode(self, split: str) -> Decoded:
-        images = self._parts[split].images
+        images, labels = self._split(split)
         histogram = torch.zeros(images.shape[1], 256, dtype=torch.int64)
         for some in images.split(AT_ONCE):
             for channel, counts in enumerate(histogram):
                 counts += some[:, channel].flatten().bincount(minlength=256)
-        return Decoded(images, torch.arange(len(images)), {}, histogram)
+        digest = digest_of([*map(str, labels.tolist())], histogram.tolist())
+        return Decoded(images, torch.arange(len(images)), {}, histogram, digest)
+
+    def _split(self, name: str) -> Split:
+        return self._test if name == "test" else self._parts[name]
+
+    @cached_property
+    def _test(self) -> Split:
+        return self._parts["test"] if "test" in self.split_off else _read(self._root, "t10k")
 
     @cached_property
     def _parts(self) -> dict[str, Split]:

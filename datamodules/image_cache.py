@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,9 @@ from filelock import FileLock
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.image_files import ImageError
+from datamodules.image_files import ImageError, quiet_decoders
 from datamodules.published_files import DatasetError
-from terminal.atomic import write_atomically
+from terminal.atomic import remove_leftovers, write_atomically
 from terminal.console import console
 from terminal.devices import usable_processors
 from terminal.errors import printable
@@ -33,12 +34,22 @@ class Decoded(NamedTuple):
         kept: Indices of the sources that were decoded, int64 (N,).
         left_out: For each source that could not be decoded, its name and the reason.
         histogram: Count of each value in each channel, int64 (C, 256).
+        digest: Digest of the sources' names and of the histogram: the same images, the same digest.
     """
 
     images: Tensor
     kept: Tensor
     left_out: dict[str, str]
     histogram: Tensor
+    digest: str
+
+
+def cache_folder(root: Path, cache: str | None) -> Path:
+    """The folder of the decoded images of `root`: in it, or in `cache`, which many may share."""
+    if cache is None:
+        return root / ".decoded"
+    digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]
+    return Path(cache) / f"{root.resolve().name}-{digest}"
 
 
 class ImageCache:
@@ -67,13 +78,14 @@ class ImageCache:
 
         Args:
             name: Name of the split in the cache: train, val or test.
-            sources: Names of the images.
+            sources: Names of the images, which are their labels too.
             fingerprint: A text that changes when one of the images does.
             decode: Returns the image of a source, by its index, as uint8 (C, H, W).
             threads: Number of threads that decode; 0 means one for each processor.
 
         Raises:
-            DatasetError: If the cache cannot be written.
+            DatasetError: If the cache cannot be written, or a file cannot be read for a reason
+                that may pass.
         """
         start = f"{name}-{self.size}x{self.channels}-"
         digest = hashlib.sha256(f"{FORMAT}\0{fingerprint}".encode()).hexdigest()[:16]
@@ -83,6 +95,7 @@ class ImageCache:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with FileLock(self.folder / f".{name}.lock"):
+                    remove_leftovers(self.folder, name)
                     # Another process may have decoded while this one waited.
                     known = self._read_facts(images)
                     if not known:
@@ -102,6 +115,7 @@ class ImageCache:
             torch.tensor(is_kept, dtype=torch.bool).nonzero().flatten(),
             known["left_out"],
             torch.tensor(known["histogram"]),
+            digest_of(sources, known["histogram"]),
         )
 
     def _read_facts(self, images: Path) -> dict[str, Any]:
@@ -131,7 +145,7 @@ class ImageCache:
 
         def write(beside: Path) -> None:
             with open(beside, "wb") as out:
-                results = _in_parallel(decode, number, threads)
+                results = _in_parallel(decode, sources, threads)
                 for source, decoded in zip(sources, results, strict=True):
                     if isinstance(decoded, ImageError):
                         left_out[source] = str(decoded)
@@ -159,6 +173,12 @@ class ImageCache:
                 path.unlink(missing_ok=True)
 
 
+def digest_of(sources: Sequence[str], histogram: Sequence[Sequence[int]]) -> str:
+    """A digest of the names of images and of their histogram (C, 256)."""
+    text = json.dumps([list(sources), histogram])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def mean_and_std(histogram: Tensor) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel, in [0, 1], from a histogram (C, 256)."""
     values = torch.arange(256, dtype=torch.float64) / 255
@@ -178,18 +198,25 @@ def describe(left_out: dict[str, str]) -> str:
 
 
 def _in_parallel(
-    decode: Callable[[int], np.ndarray], number: int, threads: int
+    decode: Callable[[int], np.ndarray], sources: Sequence[str], threads: int
 ) -> Iterator[np.ndarray | ImageError]:
-    """Decodes in order; yields the error of a source that cannot be decoded."""
+    """Decodes in order; yields the error of a source that is not an image, or a damaged one."""
 
     def or_error(index: int) -> np.ndarray | ImageError:
         try:
             return decode(index)
         except ImageError as error:
-            return error
+            cause = error.__cause__
+            if not isinstance(cause, MemoryError) and getattr(cause, "errno", None) is None:
+                return error
+            reason = cause  # may pass: not kept as a property of the file
+        except OSError as error:
+            reason = error
+        raise DatasetError(f"{sources[index]} cannot be read: {reason}.") from reason
 
+    number = len(sources)
     # Threads are enough: Pillow releases the GIL while it decodes.
-    with ThreadPoolExecutor(threads or usable_processors()) as pool:
+    with quiet_decoders(), ThreadPoolExecutor(threads or usable_processors()) as pool:
         starts = range(0, number, AT_ONCE)
         hidden = not console.is_terminal
         for start in track(starts, "decoding", console=console, transient=True, disable=hidden):

@@ -4,6 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,24 @@ class ImageError(Exception):
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """The files in a folder and its subfolders, without hidden and system files."""
-    for place, folders, names in os.walk(folder):
-        folders.sort()
+    """The files in a folder and its subfolders, without hidden and system files.
+
+    Subfolders that are links are followed, each folder once.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        is_new = (real := os.path.realpath(place)) not in seen
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if is_new and not name.startswith("."))
+        if not is_new:
+            continue
         for name in sorted(names):
             if not name.startswith(".") and name not in SYSTEM_FILES:
                 path = Path(place, name)
@@ -83,14 +99,12 @@ def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
     try:
         if not path.is_file():
             raise ImageError("it is not a file")  # opening a pipe would block
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # decoders warn about data that they can skip
-            # Given a path, Pillow memory-maps a TIFF, and garbles one that has to be rotated.
-            with open(path, "rb") as file, Image.open(file, formats=FORMATS) as opened:
-                factor = _reduction(opened)
-                wanted = (opened.width // factor, opened.height // factor)
-                opened.draft(None, (smallest, smallest) if smallest else wanted)
-                return _shrink(ImageOps.exif_transpose(opened))
+        # Given a path, Pillow memory-maps a TIFF, and garbles one that has to be rotated.
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as opened:
+            factor = _reduction(opened)
+            wanted = (opened.width // factor, opened.height // factor)
+            opened.draft(None, (smallest, smallest) if smallest else wanted)
+            return _shrink(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError as error:
         raise ImageError(_unsupported(path)) from error
     except Image.DecompressionBombError as error:
@@ -100,6 +114,17 @@ def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
         raise
     except Exception as error:  # decoders raise anything on damaged files
         raise ImageError(str(error).rstrip(".") or type(error).__name__) from error
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Hides what decoders warn about: data that they can skip.
+
+    Python's warnings are shared by all threads, so this goes around those that decode.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def brightness(image: Image.Image) -> np.ndarray:

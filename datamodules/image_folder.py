@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.batches import Split
-from datamodules.decoded_images import SIZE, DecodedImages, hold_out
-from datamodules.image_cache import Decoded, ImageCache, describe
+from datamodules.decoded_images import SIZE, SPLITS, DecodedImages, hold_out
+from datamodules.image_cache import Decoded, ImageCache, cache_folder, describe
 from datamodules.image_files import files_in, read_photograph
 from datamodules.published_files import DatasetError
 from terminal.errors import printable, warn
-
-SPLITS = ("train", "val", "test")
 
 
 class Listing(NamedTuple):
@@ -82,11 +80,6 @@ class ImageFolder(DecodedImages):
     def split_off(self) -> list[str]:
         return [name for name in SPLITS if not (self._root / name).is_dir()]
 
-    def prepare_data(self) -> None:
-        """Decodes all images that are not in the cache."""
-        for name in self._listings:
-            self.decoded(name)
-
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
         found = {}
         for name in ("test",) if stage == "test" else ("train", "val"):
@@ -133,8 +126,7 @@ class ImageFolder(DecodedImages):
         size, channels = self.native_size, self.native_channels
         files = self._listings[split].files
         names = [str(file.relative_to(self._root)) for file in files]
-        folder = Path(self.cache) if self.cache else self._root / ".decoded"
-        return ImageCache(folder, size, channels).read(
+        return ImageCache(cache_folder(self._root, self.cache), size, channels).read(
             split,
             sources=names,
             fingerprint=_fingerprint(files, names),
@@ -155,7 +147,7 @@ def _class_names(folder: Path) -> list[str]:
     """The names of the class folders."""
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}: images belong in {folder}/<class>/.")
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = _folders_in(folder)
     if len(names) < 2:
         raise DatasetError(
             f"{folder} has {len(names) or 'no'} class folder{'s' * (not names)}: a "
@@ -164,15 +156,22 @@ def _class_names(folder: Path) -> list[str]:
     return names
 
 
+def _folders_in(folder: Path) -> list[str]:
+    """The names of the subfolders, without hidden ones."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def _list(folder: Path, classes: tuple[str, ...]) -> Listing:
     """The files of a split, class by class."""
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith(".") and path.name not in classes:
+    there = _folders_in(folder)
+    for name in there:
+        if name not in classes:
             raise DatasetError(
-                f"{path} is not one of the training classes, which are "
+                f"{folder / name} is not one of the training classes, which are "
                 f"{', '.join(map(printable, classes[:10]))}{', ...' * (len(classes) > 10)}."
             )
-    by_class = [list(files_in(folder / name)) for name in classes]
+    # A checkpoint's class names may be anything: only what is there is a path.
+    by_class = [list(files_in(folder / name)) if name in there else [] for name in classes]
     labels = [torch.full((len(files),), label) for label, files in enumerate(by_class)]
     files = [file for files in by_class for file in files]
     if not files:
@@ -181,10 +180,13 @@ def _list(folder: Path, classes: tuple[str, ...]) -> Listing:
 
 
 def _fingerprint(files: Sequence[Path], names: Sequence[str]) -> str:
-    """A digest of the files' names, sizes and modification times."""
+    """A digest of the files' names, sizes and times of change.
+
+    Files that were swapped can have the same size and time of modification.
+    """
     digest = hashlib.sha256()
     for file, name in zip(files, names, strict=True):
         found = file.stat()
-        line = f"\0{name}\0{found.st_size}\0{found.st_mtime_ns}"
+        line = f"\0{name}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}"
         digest.update(line.encode(errors="surrogateescape"))  # a name can be any bytes
     return digest.hexdigest()

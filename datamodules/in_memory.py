@@ -49,6 +49,7 @@ class InMemoryDataModule(LightningDataModule):
     # shown, from border to border.
     margin: ClassVar[float | None] = 0.0
     note: ClassVar[str] = ""  # what a user should know of the splits
+    digest: ClassVar[str] = ""  # of the images, where `root` can hold any
 
     def __init__(
         self,

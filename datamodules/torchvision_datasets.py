@@ -1,10 +1,13 @@
 """Any classification dataset of torchvision."""
 
+import hashlib
 import importlib
 import inspect
+import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +21,13 @@ from torchvision.datasets import MNIST, VisionDataset
 
 from datamodules.batches import Split
 from datamodules.decoded_images import SIZE, DecodedImages, hold_out
-from datamodules.image_cache import Decoded, ImageCache
+from datamodules.image_cache import Decoded, ImageCache, cache_folder
 from datamodules.image_files import fitted
 from datamodules.published_files import DatasetError
+from terminal.atomic import write_atomically
 
-PROBED = 8  # images, to tell whether all have the same size
+PROBED = 8  # images, to tell whether all have the same size, and whether all are gray
+GRAY = ("1", "L", "I;16", "I")  # modes
 # Torchvision's names of the splits.
 NAMES = {
     "train": ("train", "trainval", "train-standard"),
@@ -76,29 +81,26 @@ class Torchvision(DecodedImages):
         self.kind = _class_of(dataset)
         self.options = options or {}
         self.root = Path(root or os.environ.get("DATA_ROOT") or "data")
-        self.cache = Path(cache) if cache else self.root / ".decoded"
+        self.cache = cache_folder(self.root, cache)
 
     def look(self) -> dict[str, Any]:
         train = self._datasets["train"]
-        images = [train[index][0] for index in range(min(PROBED, len(train)))]
+        # From all over it, as a dataset is often sorted by class.
+        probed = torch.linspace(0, len(train) - 1, min(PROBED, len(train))).long().tolist()
+        images = [train[index][0] for index in probed]
         width, height = images[0].size
         is_of_one_size = width == height and all(image.size == images[0].size for image in images)
-        is_gray = images[0].mode in ("1", "L", "I;16", "I")
+        is_gray = all(image.mode in GRAY for image in images)
         return {
             "name": self.kind.__name__,
             "classes": self._class_names(),
             "native_size": width if is_of_one_size else self._image_size or SIZE,
-            "native_channels": 1 if self._channels == 1 or is_gray else 3,
+            "native_channels": self._channels or (1 if is_gray else 3),
         }
 
     @property
     def split_off(self) -> list[str]:
         return [name for name in ("val", "test") if name not in self._datasets]
-
-    def prepare_data(self) -> None:
-        """Downloads the dataset and decodes its images, if that was not done before."""
-        for split in self._parts:
-            self.decoded(split)
 
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
         names = ("test",) if stage == "test" else ("train", "val")
@@ -107,10 +109,12 @@ class Torchvision(DecodedImages):
     def decode(self, split: str) -> Decoded:
         of, indices = self._parts[split]
         dataset, size, channels = self._datasets[of], self.native_size, self.native_channels
-        made_of = (self.dataset, self.options, of, len(dataset), indices, torchvision.__version__)
+        labels = self._labels[of].tolist()
+        sources = [f"{index}: {labels[index]}" for index in indices]
+        made_of = (self.dataset, self.options, of, sources, torchvision.__version__)
         return ImageCache(self.cache / self.kind.__name__, size, channels).read(
             split,
-            sources=[str(index) for index in indices],
+            sources,
             fingerprint=repr(made_of),
             decode=lambda index: fitted(dataset[indices[index]][0], size, channels),
             threads=1,  # some datasets use the global random generator
@@ -118,7 +122,7 @@ class Torchvision(DecodedImages):
 
     def _split(self, name: str) -> Split:
         decoded, (of, indices) = self.decoded(name), self._parts[name]
-        return Split(decoded.images, self._labels[of][torch.tensor(indices)][decoded.kept])
+        return Split(decoded.images, self._labels[of][torch.tensor(indices)])
 
     @cached_property
     def _datasets(self) -> dict[str, VisionDataset]:
@@ -127,32 +131,50 @@ class Torchvision(DecodedImages):
         options: dict[str, Any] = dict(self.options)
         if "root" in parameters:
             options["root"] = str(self.root)
-        if "download" in parameters or issubclass(self.kind, MNIST):
-            options["download"] = self.downloads
+        if can_download := "download" in parameters or issubclass(self.kind, MNIST):
+            options["download"] = False
         if "split" in parameters and "split" not in options:
             by_split = {of: {"split": name} for of, name in self._names_of_splits().items()}
         elif "train" in parameters or issubclass(self.kind, MNIST):
             by_split = {"train": {"train": True}, "test": {"train": False}}
         else:
             by_split = {"train": {}}
-        try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.cache / f".{self.kind.__name__}.lock"):
-                return {of: self.kind(**options, **which) for of, which in by_split.items()}
-        except Exception as error:  # dataset classes and downloads raise anything
-            reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        if "train" not in by_split:
             raise DatasetError(
-                f"{self.dataset} cannot be loaded from {self.root}: {reason}. Name another folder "
-                "with --data.root, or arguments of the class with --data.options."
+                f"{self.dataset} has no split for training of its own: name one of its splits by "
+                '--data.options, such as \'{"split": "letters"}\' of EMNIST.'
+            )
+
+        def open_all() -> dict[str, VisionDataset]:
+            return {of: self.kind(**options, **which) for of, which in by_split.items()}
+
+        try:
+            if not (can_download and self.downloads):
+                return open_all()
+            with suppress(Exception):  # without a lock: the folder may be read-only
+                return open_all()
+            options["download"] = True
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / f".{self.kind.__name__}.lock"):
+                return open_all()
+        except Exception as error:  # dataset classes and downloads raise anything
+            reason = str(error).partition("\n")[0].partition(" You can use download")[0].rstrip(".")
+            more = ", or arguments of the class with --data.options" if self.downloads else ""
+            raise DatasetError(
+                f"{self.dataset} cannot be loaded from {self.root}: "
+                f"{reason or type(error).__name__}. Name another folder with --data.root{more}."
             ) from error
 
     def _names_of_splits(self) -> dict[str, str]:
         """The class's names of its splits, from its error message for an unknown split."""
         known = inspect.signature(self.kind).parameters
-        root = {"root": str(self.root)} if "root" in known else {}
+        given = dict(self.options)
+        for name, value in (("root", str(self.root)), ("download", False)):
+            if name in known:
+                given[name] = value
         names = ["train", "val", "test"]
         try:
-            self.kind(**root, **self.options, split="?")
+            self.kind(**given, split="?")
         except Exception as error:
             told = re.findall(r"'([\w-]+)'", str(error).rpartition("alid values are")[2])
             names = told or names
@@ -163,7 +185,24 @@ class Torchvision(DecodedImages):
 
     @cached_property
     def _labels(self) -> dict[str, Tensor]:
-        return {name: _labels_of(self.dataset, of) for name, of in self._datasets.items()}
+        return {name: self._labels_of(name) for name in self._datasets}
+
+    def _labels_of(self, of: str) -> Tensor:
+        """The labels of a dataset, int64 (N,); those that only its items have are cached."""
+        dataset = self._datasets[of]
+        for attribute in LABELS:
+            held = getattr(dataset, attribute, None)
+            if held is not None and len(held) == len(dataset) and np.ndim(held) == 1:
+                return _as_classes(self.dataset, held)
+        made_of = repr((self.dataset, self.options, of, len(dataset), torchvision.__version__))
+        digest = hashlib.sha256(made_of.encode()).hexdigest()[:16]
+        kept = self.cache / self.kind.__name__ / f"{of}-{digest}.labels"
+        with suppress(OSError, ValueError, TypeError):
+            return _as_classes(self.dataset, json.loads(kept.read_text()))
+        labels = _as_classes(self.dataset, [dataset[index][1] for index in range(len(dataset))])
+        with suppress(OSError):  # they are only read again
+            write_atomically(kept, lambda path: path.write_text(json.dumps(labels.tolist())))
+        return labels
 
     @cached_property
     def _parts(self) -> dict[str, tuple[str, list[int]]]:
@@ -184,6 +223,8 @@ class Torchvision(DecodedImages):
 
 def _class_of(dataset: str) -> type[VisionDataset]:
     module, _, name = dataset.rpartition(".")
+    if name in ("ImageFolder", "DatasetFolder"):
+        raise ValueError(f"dataset {dataset} is a folder of images: use datamodules.ImageFolder")
     if module == "torchvision.datasets" or module.startswith("torchvision.datasets."):
         found = getattr(importlib.import_module(module), name, None)
         if isinstance(found, type) and issubclass(found, VisionDataset):
@@ -194,14 +235,8 @@ def _class_of(dataset: str) -> type[VisionDataset]:
     )
 
 
-def _labels_of(name: str, dataset: VisionDataset) -> Tensor:
-    """The labels of a dataset, int64 (N,)."""
-    for attribute in LABELS:
-        held = getattr(dataset, attribute, None)
-        if held is not None and len(held) == len(dataset):
-            break
-    else:
-        held = [label for _, label in (dataset[index] for index in range(len(dataset)))]
+def _as_classes(name: str, held: Any) -> Tensor:
+    """Labels of any kind as int64 (N,)."""
     try:
         labels = torch.as_tensor(np.asarray(held))
     except (TypeError, ValueError) as error:

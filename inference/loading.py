@@ -1,7 +1,7 @@
 """Loads a network and its data module from a checkpoint, which may be untrusted."""
 
 import importlib
-from argparse import ArgumentError
+from argparse import ArgumentError, Namespace
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,20 @@ BUILD_ERRORS = (
 )
 
 LOCAL_OPTIONS = ("root", "cache")  # folders of this machine
+TRAINING_OPTIONS = ("augment", "mix")
 OPTIONAL = Parameter("root", Parameter.KEYWORD_ONLY, default=None)
+
+
+def load_by_options(options: Namespace) -> tuple[LitClassifier, InMemoryDataModule]:
+    """Loads what the options of a `ScriptParser` name; see `load`."""
+    return load(
+        options.checkpoint,
+        getattr(options, "data", None),
+        options.root,
+        options.trust_classes,
+        options.config,
+        options.cache,
+    )
 
 
 def load(
@@ -33,6 +46,7 @@ def load(
     root: str | None = None,
     trust_classes: bool = False,
     config: Path | None = None,
+    cache: str | None = None,
 ) -> tuple[LitClassifier, InMemoryDataModule]:
     """Loads the network of a checkpoint, in eval mode on the CPU, and its data module.
 
@@ -44,13 +58,15 @@ def load(
             project. Importing and calling them runs code.
         config: A config, trusted as by `train.py`. The file may then hold weights alone, in any
             format of `read_weights`; without a config, the checkpoint names its network.
+        cache: Folder of decoded images, if the data module takes one.
 
     Raises:
         UserError: If the file is not a checkpoint, is damaged, holds code, names such a class
             without `trust_classes`, or belongs to a network that was built in Python.
     """
+    folders = {key: folder for key, folder in (("root", root), ("cache", cache)) if folder}
     if config is not None:
-        return _load_by_config(path, config, dataset, root)
+        return _load_by_config(path, config, dataset, folders)
     checkpoint = read_checkpoint(path)
     of_net = checkpoint.get(LitClassifier.CHECKPOINT_HYPER_PARAMS_KEY, {})
     of_data = checkpoint.get(InMemoryDataModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
@@ -70,7 +86,7 @@ def load(
         )
     with raising(*BUILD_ERRORS):
         classifier = LitClassifier.restore(checkpoint, trust_classes=trust_classes)
-        data = _build_data(of_data, dataset, root)
+        data = _build_data(of_data, dataset, folders)
         if isinstance(data, DecodedImages):
             state = checkpoint.get(type(data).__qualname__)
             if not isinstance(state, dict):  # without it, it would read the images
@@ -83,15 +99,14 @@ def load(
 
 
 def _load_by_config(
-    path: Path, config: Path, dataset: str | None, root: str | None
+    path: Path, config: Path, dataset: str | None, folders: dict[str, str]
 ) -> tuple[LitClassifier, InMemoryDataModule]:
     weights = read_weights(path)
     model, of_data = read_config(config)
-    options = {key: value for key, value in of_data["init_args"].items() if key != "augment"}
+    options = {k: v for k, v in of_data["init_args"].items() if k not in TRAINING_OPTIONS}
+    own = {key: options[key] for key in LOCAL_OPTIONS if options.get(key)}
     with raising(*BUILD_ERRORS, advice=f", in {config}."):
-        data = _build_data(
-            options | {"_class_path": of_data["class_path"]}, dataset, root or options.get("root")
-        )
+        data = _build_data(options | {"_class_path": of_data["class_path"]}, dataset, own | folders)
         classifier = build_classifier(model, data)
         check_outputs(classifier, data)
     try:
@@ -102,7 +117,7 @@ def _load_by_config(
 
 
 def _build_data(
-    hyperparameters: dict[str, Any], dataset: str | None, root: str | None
+    hyperparameters: dict[str, Any], dataset: str | None, folders: dict[str, str]
 ) -> InMemoryDataModule:
     module, _, name = hyperparameters["_class_path"].rpartition(".")
     data_class = getattr(importlib.import_module(module), name)
@@ -113,14 +128,15 @@ def _build_data(
         data_class = of_ours[dataset]
     if not (isinstance(data_class, type) and issubclass(data_class, InMemoryDataModule)):
         raise UserError(f"{hyperparameters['_class_path']} is not a data module.")
+    taken = signature(data_class).parameters
     options = {
         key: value
         for key, value in hyperparameters.items()
-        if not key.startswith("_") and key not in LOCAL_OPTIONS
-    }
-    if root:
-        options["root"] = root
-    elif signature(data_class).parameters.get("root", OPTIONAL).default is Parameter.empty:
+        if not key.startswith("_")
+        and key not in LOCAL_OPTIONS
+        and (key in taken or not dataset)  # another dataset may have other options
+    } | {key: folder for key, folder in folders.items() if key in taken}
+    if "root" not in options and taken.get("root", OPTIONAL).default is Parameter.empty:
         options["root"] = ""  # the images are not needed
     return instantiate_module(data_class, options)  # checks the types of the options
 

@@ -1,8 +1,9 @@
 """Reads untrusted checkpoints: plain data only, every byte verified."""
 
 import pickle
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -19,6 +20,8 @@ OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 # DataParallel or torch.compile.
 WEIGHT_KEYS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("net.", "module.", "_orig_mod.", "model.")
+# torchvision's DenseNet files are older than its names: norm.1 is norm1.
+OLD_DENSE_LAYER = r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)"
 
 NAME_ITS_CONFIG = (
     "does not describe its network: name its config by --config, one of configs/ or the "
@@ -60,8 +63,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads the weights of a network from any supported file, by parameter name.
 
     Supported are a checkpoint of this project, a `state_dict` saved by any version of `torch.save`,
-    alone or in a dict with other entries, and a safetensors file. Prefixes that wrappers add to the
-    names are removed. Nothing in the file is executed.
+    alone or in a dict with other entries, and a safetensors file. Nothing in the file is executed.
 
     Raises:
         UserError: If there are no weights at `path`.
@@ -83,9 +85,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path} holds no weights with names: save them by torch.save(net.state_dict(), path)."
         )
-    weights = dict(content)
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None):
-        weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return {re.sub(OLD_DENSE_LAYER, r"\1\2", name): tensor for name, tensor in content.items()}
+
+
+def without_prefixes(weights: dict[str, Tensor], names: Set[str]) -> dict[str, Tensor]:
+    """Removes what wrappers of a network add to its names, and what is beside it in them.
+
+    Args:
+        weights: Tensors by parameter name.
+        names: The names of the network, which may start with such a prefix themselves.
+    """
+    while names.isdisjoint(weights):
+        prefix = next((p for p in PREFIXES if any(n.startswith(p) for n in weights)), None)
+        if prefix is None:
+            break
+        weights = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in weights.items()
+            if name.startswith(prefix)
+        }
     return weights
 
 

@@ -33,8 +33,12 @@ def freeze_all_but(net: nn.Module, patterns: Sequence[str]) -> None:
 
 def keep_statistics_of_frozen(net: nn.Module) -> None:
     """Puts frozen norm layers in eval mode, so that their running statistics stay."""
-    for module in net.modules():
-        if isinstance(module, _NormBase):
-            parameters = list(module.parameters())
-            if parameters and not any(p.requires_grad for p in parameters):
-                module.eval()
+    for name, module in net.named_modules():
+        if not isinstance(module, _NormBase):
+            continue
+        part = module
+        while name and not list(part.parameters()):  # it belongs to what is around it
+            name = name.rpartition(".")[0]
+            part = net.get_submodule(name)
+        if not any(p.requires_grad for p in part.parameters()):
+            module.eval()

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lit_modules.checkpoints import without_prefixes
+
 FIRST = 3  # number of differences that an error names
 
 
@@ -41,6 +43,7 @@ def start_from(net: nn.Module, weights: dict[str, Tensor], num_classes: int) -> 
         ValueError: If they do not fit; names the first differences. The network is unchanged.
     """
     own = net.state_dict()
+    weights = without_prefixes(weights, own.keys())
     layers = {n: m for n, m in net.named_modules() if list(m.parameters(recurse=False))}
     last = next(reversed(layers), None)
     heads = {
@@ -77,6 +80,7 @@ def load_whole(net: nn.Module, weights: dict[str, Tensor]) -> None:
         ValueError: If they do not; names the first differences. The network is unchanged.
     """
     own = net.state_dict()
+    weights = without_prefixes(weights, own.keys())
     found = (_difference(name, own.get(name), weights.get(name)) for name in own | weights)
     _refuse(net, [difference for difference in found if difference])
     net.load_state_dict(weights, strict=False)

@@ -43,7 +43,7 @@ def _umask() -> int:
     return mask
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes the unfinished files of killed processes."""
-    for path in folder.glob(f".*{UNFINISHED}"):
+def remove_leftovers(folder: Path, start: str = "") -> None:
+    """Removes the unfinished files of killed processes, those of names that start so."""
+    for path in folder.glob(f".{start}*{UNFINISHED}"):
         path.unlink()

@@ -46,6 +46,9 @@ class ScriptParser(OneLineParser):
         self.add_argument("--config", type=Path, help="the config of a file of weights alone")
         self.add_argument("--data.root", dest="root", metavar="DIR", help="folder of the datasets")
         self.add_argument(
+            "--data.cache", dest="cache", metavar="DIR", help="folder of decoded images"
+        )
+        self.add_argument(
             "--trust_classes",
             action="store_true",
             help="load untrusted classes that the checkpoint names: this runs their code",

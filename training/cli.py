@@ -49,7 +49,7 @@ from training.processes import (
     processes_that_share_processors,
 )
 from training.profiling import Unprofiled
-from training.recipe import SEED, check_recipe, recipe
+from training.recipe import SEED, check_images, check_recipe, recipe
 from training.start import Source, start_run
 from training.trainer_options import (
     RunTrainer,
@@ -289,6 +289,8 @@ class TrainingCLI(LightningCLI):
                 is_finished = self.run.is_finished()  # another process may just have done it
                 if is_finished or checkpoint:
                     check_recipe(self.run, self.config_text)
+                if is_finished:
+                    check_images(self.run, self.datamodule.digest)
                 if not is_finished:
                     if self.run.results.exists():
                         warn(f"{self.run.results} is damaged: it is written again.")

@@ -1,5 +1,6 @@
 """The recipe: the part of a config that affects the result."""
 
+import json
 from functools import cache
 from pydoc import ErrorDuringImport, locate
 from typing import Any
@@ -17,6 +18,7 @@ INIT_FROM = "init_from"
 # are yet to come included: two rows for one recipe are seen, one row for two is not.
 NO_PART = (
     *(SEED, "config", "run_dir", "dashboard", "data.init_args.root"),
+    "data.init_args.cache",
     *("trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes"),
     *("trainer.logger", "trainer.log_every_n_steps", "trainer.profiler", "trainer.plugins"),
     *("trainer.default_root_dir", "trainer.model_registry", "trainer.detect_anomaly"),
@@ -117,6 +119,26 @@ def check_recipe(run: RunFolder, config: str) -> None:
                 "values it was started with, or another --run_dir"
                 f"{further if name == 'trainer.max_epochs' else ''}."
             )
+
+
+def check_images(run: RunFolder, digest: str) -> None:
+    """Checks that a finished run was of the same images.
+
+    A run that goes on has them in its checkpoint.
+
+    Args:
+        run: The folder of the run.
+        digest: The digest of the images, empty for a dataset that has one content alone.
+
+    Raises:
+        UserError: If its images were others.
+    """
+    before = json.loads(run.results.read_text()).get("images", digest)
+    if before != digest:
+        raise UserError(
+            f"the run in {run.path} is finished, and was of other images. Restore them, or name "
+            "another --run_dir."
+        )
 
 
 @cache

@@ -34,6 +34,7 @@ def collect_results(cli: TrainingCLI, test_metrics: Mapping[str, float]) -> dict
         "config": cli.run.name,
         "net": cli.net_name,
         "dataset": data.name,
+        **({"images": data.digest} if data.digest else {}),
         "image_size": data.image_size,
         "seed": cli.config.seed_everything,
         "parameters": count_parameters(net),

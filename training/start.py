@@ -71,8 +71,10 @@ def start_run(initial: str, run: RunFolder, net: nn.Module, num_classes: int) ->
         if source.sha256 is None and path.is_file():
             source = Source(source.file, _digest(path))
         return source, ""
+    digest = _digest(path) if path.is_file() else None
     weights = read_weights(path)
-    digest = _digest(path)
+    if digest != _digest(path):
+        raise UserError(f"{path} was changed while it was read: name a file that stays as it is.")
     if source.sha256 not in (None, digest):
         raise UserError(
             f"{path} has changed: the config was made with {source.content}. If that is intended: "

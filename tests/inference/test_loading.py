@@ -169,6 +169,7 @@ FACTS = {
 @pytest.mark.parametrize("kind", ["ImageFolder", "Torchvision"])
 def test_paths_of_images_in_a_checkpoint_are_not_read(checkpoint, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATA_ROOT", raising=False)
     options = {"_class_path": f"datamodules.{kind}", "_instantiator": "none"}
     options |= {"dataset": "torchvision.datasets.MNIST"} if kind == "Torchvision" else {}
     options |= {"image_size": 28, "cache": "cache", "root": "root"}

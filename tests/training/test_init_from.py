@@ -125,9 +125,50 @@ def test_weights_are_read_in_every_format(tmp_path, save):
     torch.manual_seed(0)
     state = LeNet5("tanh").state_dict()
     save(path := tmp_path / "weights", state)
-    read = read_weights(path)
+    read = without_prefixes(read_weights(path), state.keys())
     assert sorted(read) == sorted(state)
     assert all(torch.equal(read[name], values) for name, values in state.items())
+
+
+class Wrapped(nn.Module):
+    """A network all of whose names start as a wrapper's do."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, images):
+        return self.net(images)
+
+
+@pytest.mark.parametrize("wrapper", ["", "net.", "module.net.", "net._orig_mod."])
+@pytest.mark.parametrize("beside", [{}, {"criterion.weight": torch.ones(10)}])
+def test_a_networks_own_prefix_is_kept_and_what_is_beside_it_left(wrapper, beside):
+    if beside and not wrapper:
+        pytest.skip("what is beside a network has its own prefix")
+    net, other = Wrapped(), Wrapped()
+    weights = {f"{wrapper}{name}": values for name, values in other.state_dict().items()} | beside
+    for load in (load_whole, lambda net, weights: start_from(net, weights, 10)):
+        load(net, weights)
+        assert torch.equal(net.net[1].weight, other.net[1].weight)
+        net = Wrapped()
+
+
+def test_the_published_files_of_densenet_fit(tmp_path):
+    """Their names are older than torchvision's, which renames them as it loads them."""
+    torch.manual_seed(0)
+    theirs, ours = torchvision.models.densenet121(), densenet121(in_channels=3, num_classes=1000)
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): values
+        for name, values in theirs.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "densenet121.pth")
+    load_whole(ours, read_weights(tmp_path / "densenet121.pth"))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
 
 
 @pytest.fixture
