@@ -14,6 +14,7 @@ import evaluate as evaluate_script
 import predict as predict_script
 import train as train_script
 from datamodules import MNIST, DatasetError, FashionMNIST, Idx
+from inference.images import read_image
 from tests.conftest import QUICKSTART, assert_one_line
 
 TRAIN = (
@@ -127,14 +128,16 @@ def test_what_is_not_square_is_cropped_to_the_middle(tmp_path, shape):
     images, labels = bars(30, shape)
     write(tmp_path / "mine", "train", images, labels)
     write(tmp_path / "mine", "t10k", images, labels)
-    found = loaded(tmp_path / "mine").splits["test"].images
+    data = loaded(tmp_path / "mine")
+    found = data.splits["test"].images
     side = min(shape[:2])
     top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
     expected = images[:, top : top + side, left : left + side].reshape(30, side, side, -1)
-    # An odd rest is shared evenly, between two pixels.
-    if not sum(shape[:2]) % 2:
+    if not sum(shape[:2]) % 2:  # an odd rest is shared evenly, between two pixels
         assert np.array_equal(found, expected.transpose(0, 3, 1, 2))
-    assert found.shape[2:] == (side, side)
+    for image, ours in zip(images, found, strict=True):  # as predict.py reads it
+        Image.fromarray(image).save(tmp_path / "image.png")
+        assert torch.equal(read_image(tmp_path / "image.png", data), ours)
 
 
 def test_a_test_set_that_is_missing_is_split_off(tmp_path):
