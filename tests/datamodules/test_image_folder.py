@@ -1,8 +1,14 @@
 """A folder of photographs, compared with torchvision's ImageFolder."""
 
+import csv
+import errno
 import json
+import os
 import shutil
+import time
+import warnings
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,11 +16,14 @@ import torch
 from PIL import Image
 from torchvision import datasets, transforms
 
+import compare as compare_script
 import evaluate as evaluate_script
 import export as export_script
 import predict as predict_script
 from datamodules import DatasetError, ImageFolder, image_cache, image_folder
+from datamodules.image_cache import ImageCache
 from datamodules.image_files import read_photograph
+from terminal.atomic import UNFINISHED
 from tests.conftest import QUICKSTART, assert_one_line
 from tests.running import train_together
 
@@ -96,6 +105,28 @@ def test_missing_splits_are_held_out_by_class(tmp_path):
     assert first.mean == pytest.approx(train.mean((0, 2, 3)).tolist(), abs=1e-12)
 
 
+def test_missing_splits_are_the_same_for_every_seed(tmp_path):
+    plant(tmp_path / "train", 30)
+    torch.manual_seed(1)
+    first = loaded(tmp_path, cache=str(tmp_path / "a"))
+    torch.manual_seed(2)
+    second = loaded(tmp_path, cache=str(tmp_path / "b"))
+    for name, split in first.splits.items():
+        assert torch.equal(split.images, second.splits[name].images)
+
+
+def test_a_channel_without_contrast_is_not_scaled(tmp_path):
+    for name, red in (("a", 10), ("b", 200)):
+        for index in range(10):
+            place = tmp_path / "train" / name
+            place.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (red, 50, 0)).save(place / f"{index}.png")
+    data = loaded(tmp_path)
+    assert data.std[1:] == [1.0, 1.0]
+    assert data.mean[1:] == pytest.approx([50 / 255, 0])
+    assert data.preprocess_images(data.splits["train"].images, False).isfinite().all()
+
+
 def test_an_image_is_rotated_by_its_exif_orientation(tmp_path):
     photograph(tmp_path / "upright.png", SHADES["sky"])
     upright, exif = Image.open(tmp_path / "upright.png"), Image.Exif()
@@ -167,6 +198,53 @@ def test_files_are_decoded_once_and_again_when_one_changes(photos, decodes):
     assert len(list((photos / ".decoded").glob("val-*"))) == 2  # the old images are removed
 
 
+def touch(photos):
+    os.utime(photos / "val" / "leaf" / "1.bmp", ns=(1, 1))
+
+
+def resize(photos):
+    with open(photos / "val" / "leaf" / "1.bmp", "ab") as file:
+        file.write(b"\0")
+    os.utime(photos / "val" / "leaf" / "1.bmp", ns=(0, 0))
+
+
+def rename(photos):
+    (photos / "val" / "leaf" / "1.bmp").rename(photos / "val" / "leaf" / "2.bmp")
+
+
+def swap(photos):
+    """Files of one size and time, as an archive can leave them."""
+    a, b = photos / "val" / "leaf" / "1.bmp", photos / "val" / "sky" / "1.bmp"
+    a.rename(photos / "other")
+    b.rename(a)
+    (photos / "other").rename(b)
+
+
+@pytest.mark.parametrize("change", [touch, resize, rename, swap])
+def test_any_change_of_a_file_is_noticed(photos, decodes, change):
+    for name in SHADES:
+        photograph(photos / "val" / name / "1.bmp", SHADES[name])
+        os.utime(photos / "val" / name / "1.bmp", ns=(0, 0))
+    loaded(photos)
+    decodes.clear()
+    change(photos)
+    data = loaded(photos)
+    assert len(decodes) == 12
+    by_class = {
+        name: read_photograph(min((photos / "val" / name).glob("*.bmp")), 20, 3) for name in SHADES
+    }
+    images = {bytes(np.ascontiguousarray(image)) for image in data.splits["val"].images.numpy()}
+    assert all(bytes(np.ascontiguousarray(image)) in images for image in by_class.values())
+
+
+def test_the_leftovers_of_a_killed_process_are_removed(photos):
+    (photos / ".decoded").mkdir()
+    left = photos / ".decoded" / f".train-20x3-0123.images.abc{UNFINISHED}"
+    left.write_bytes(b"half of it")
+    loaded(photos)
+    assert not left.exists()
+
+
 def cut_short(images):
     images.write_bytes(images.read_bytes()[:100])
 
@@ -223,9 +301,67 @@ def test_images_are_memory_mapped_and_never_written(photos):
 def test_hidden_and_system_files_are_skipped_silently(photos, capsys):
     for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
         (photos / "train" / "leaf" / name).write_text("not an image")
+    hidden = photos / "train" / "leaf" / ".ipynb_checkpoints"
+    hidden.mkdir()
+    shutil.copy(photos / "train" / "leaf" / "0.png", hidden / "0-checkpoint.png")
     (photos / "train" / ".git").mkdir()
     assert len(loaded(photos, strict=True).splits["train"].labels) == 60
     assert capsys.readouterr().err == ""
+
+
+def test_linked_folders_are_followed_once(photos, tmp_path):
+    plant(tmp_path / "more", 5)
+    (photos / "train" / "leaf" / "more").symlink_to(tmp_path / "more" / "leaf")
+    (photos / "train" / "leaf" / "around").symlink_to(photos / "train" / "leaf")  # a circle
+    data = loaded(photos)
+    assert data.splits["train"].labels.bincount().tolist() == [20, 25, 20]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(photos, monkeypatch):
+    """Not a folder without images."""
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("leaf"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match="leaf"):
+        loaded(photos)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "Permission denied"), MemoryError()]
+)
+def test_a_failure_that_may_pass_is_not_kept(photos, monkeypatch, error):
+    opened = Image.open
+
+    def fail(file, **options):
+        if str(getattr(file, "name", "")).endswith("leaf/3.png"):
+            raise error
+        return opened(file, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", fail)
+        with pytest.raises(DatasetError, match=r"leaf/3\.png cannot be read"):
+            loaded(photos)
+    assert len(loaded(photos, strict=True).splits["train"].labels) == 60
+
+
+def test_warnings_of_decoders_are_hidden_and_others_are_shown_again(photos, monkeypatch):
+    opened = Image.open
+
+    def warn(*args, **options):
+        warnings.warn("a tag is broken", stacklevel=1)
+        return opened(*args, **options)
+
+    monkeypatch.setattr(Image, "open", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        assert len(loaded(photos).splits["train"].labels) == 60
+        assert list(warnings.filters) == before
 
 
 def test_files_that_are_not_images_are_named_and_left_out_or_refused(photos, capsys):
@@ -318,10 +454,15 @@ def test_a_full_disk_is_reported_before_decoding(photos, monkeypatch):
         loaded(photos)
 
 
-def test_the_cache_can_be_elsewhere(photos, tmp_path):
+def test_the_cache_can_be_elsewhere(photos, tmp_path, decodes):
     data = loaded(photos, cache=str(tmp_path / "cache"))
     assert len(data.splits["train"].labels) == 60
     assert not (photos / ".decoded").exists()
+    plant(tmp_path / "others" / "train", 20)
+    loaded(tmp_path / "others", cache=str(tmp_path / "cache"))  # which folders share
+    decodes.clear()
+    loaded(photos, cache=str(tmp_path / "cache"))
+    assert not decodes
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(DatasetError, match=r"Name another.*--data.cache"):
         loaded(photos, cache=str(tmp_path / "file"))
@@ -361,16 +502,125 @@ def test_a_checkpoint_works_on_another_machine(run, photos, run_script):
 
 
 @pytest.mark.slow
-def test_a_run_does_not_resume_with_other_images(run, photos, train):
-    (run / "results.json").unlink()
+def test_another_dataset_is_not_given_the_folders_options(run, run_script):
+    best = run / "checkpoints" / "best.ckpt"
+    ended = run_script(evaluate_script.main, best, "--data", "Digits")
+    assert_one_line(ended, ["channels"])
+    assert "does not accept option" not in ended.err
+
+
+@pytest.mark.slow
+def test_a_finished_run_of_other_images_is_another_recipe(photos, train, run_script, tmp_path):
+    """The folder has the same name."""
+    runs = []
+    for name, seed in (("one", 1), ("two", 2)):
+        folder = tmp_path / name / "photos"
+        plant(folder / "train", 10, size=(60 + seed, 40))
+        options = (*TRAIN, "--trainer.max_epochs", 1, "--seed_everything", seed)
+        ended = train(*options, "--data.root", folder, "--run_dir", name)
+        assert ended.status == 0
+        runs.append(json.loads((tmp_path / name / "results.json").read_text()))
+    assert runs[0]["images"] != runs[1]["images"]
+    assert run_script(compare_script.main, "one", "two", "--out", "compared").status == 0
+    rows = list(csv.DictReader((tmp_path / "compared" / "results.csv").open()))
+    assert len(rows) == 2
+    again = (*TRAIN, "--trainer.max_epochs", 1, "--run_dir", "one")
+    assert "is finished" in train(*again, "--data.root", tmp_path / "one" / "photos").out
+    ended = train(*again, "--data.root", tmp_path / "two" / "photos")
+    assert_one_line(ended, ["of other images", "--run_dir"])
+
+
+def swap_two_labels(photos):
+    """Leaves the statistics as they are."""
+    apple, leaf = (photos / "train" / name / "0.png" for name in ("apple", "leaf"))
+    apple.rename(photos / "train" / "leaf" / "a.png")
+    leaf.rename(photos / "train" / "apple" / "a.png")
+
+
+def move_from_val_to_test(photos):
+    (photos / "val" / "leaf" / "0.png").rename(photos / "test" / "leaf" / "9.png")
+
+
+def change_one(photos):
     photograph(photos / "train" / "leaf" / "0.png", SHADES["apple"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [change_one, swap_two_labels, move_from_val_to_test])
+def test_a_run_does_not_resume_with_other_images(run, photos, train, change):
+    (run / "results.json").unlink()
+    change(photos)
     ended = train(*TRAIN, "--data.root", photos, "--run_dir", "run")
     assert ended.status == 2
     assert len(ended.err.splitlines()) == 1
     assert "have changed since the run started" in ended.err
 
 
+def test_held_out_test_images_were_not_trained_on(tmp_path):
+    plant(tmp_path / "photos" / "train", 30)
+    state = loaded(tmp_path / "photos").state_dict()
+    again = ImageFolder(str(tmp_path / "photos"), image_size=20)
+    again.load_state_dict(state)
+    again.prepare_data()
+    again.setup("test")
+    photograph(tmp_path / "photos" / "train" / "leaf" / "new.png", SHADES["leaf"], seed=99)
+    changed = ImageFolder(str(tmp_path / "photos"), image_size=20)
+    changed.load_state_dict(state)
+    with pytest.raises(DatasetError, match="may have been trained on"):
+        changed.setup("test")
+    plant(tmp_path / "photos" / "test", 3)  # test images of their own may be any
+    apart = ImageFolder(str(tmp_path / "photos"), image_size=20)
+    apart.load_state_dict(state)
+    apart.setup("test")
+
+
+def test_a_trained_network_needs_the_test_images_alone(photos, decodes):
+    state = loaded(photos, cache=str(photos.parent / "elsewhere")).state_dict()
+    decodes.clear()
+    data = ImageFolder(str(photos), image_size=20)
+    data.load_state_dict(state)
+    data.prepare_data()
+    data.setup("test")
+    assert len(decodes) == 6
+
+
+@pytest.mark.parametrize("name", ["../../private", "absolute"])
+def test_a_class_name_of_a_checkpoint_is_no_path(photos, tmp_path, name):
+    photograph(tmp_path / "private" / "secret.png", SHADES["sky"])
+    state = loaded(photos).state_dict()
+    name = str(tmp_path / "private") if name == "absolute" else name
+    shutil.rmtree(photos / "train")  # it would have to have images of each class
+    data = ImageFolder(str(photos), image_size=20)
+    data.load_state_dict(state | {"classes": [*SHADES, name], "digests": {}})
+    data.setup("test")
+    assert len(data.splits["test"].labels) == 6
+
+
+def test_two_that_start_together_decode_once(tmp_path):
+    decoded = []
+
+    def decode(index):
+        decoded.append(index)
+        time.sleep(0.02)
+        return np.zeros((1, 4, 4), np.uint8)
+
+    def read():
+        names = [str(index) for index in range(10)]
+        return ImageCache(tmp_path, 4, 1).read("train", names, "fingerprint", decode)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(read) for _ in range(2)]
+    assert all(len(of.result().images) == 10 for of in results)
+    assert sorted(decoded) == list(range(10))
+
+
+def test_an_image_size_that_no_checkpoint_may_have_is_refused():
+    with pytest.raises(ValueError, match="at most 4,096"):
+        ImageFolder(image_size=5000)
+
+
 BROKEN_STATES = {
+    "digests that are no texts": {"digests": {"train": 5}},
     "no classes": {"classes": ["one"]},
     "classes that are numbers": {"classes": [1, 2, 3]},
     "a mean of one channel": {"mean": [0.5]},

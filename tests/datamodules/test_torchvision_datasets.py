@@ -2,11 +2,13 @@
 
 import gzip
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import UnidentifiedImageError
 from torchvision import datasets
 
 from datamodules import MNIST, DatasetError, FashionMNIST, Torchvision, torchvision_datasets
@@ -104,6 +106,7 @@ def test_splits_are_found_whatever_they_are_called(name, tmp_path, monkeypatch):
 
     def make(self, root, split="train", **options):
         if split == "?":
+            assert not options.get("download")
             refuses(self, root, split)
         made.append(split)
 
@@ -129,6 +132,80 @@ def test_a_dataset_without_splits_is_split_three_ways(tmp_path):
             assert key in content, "it is no image of theirs"
             assert content.pop(key) == label
     assert not content
+
+
+def test_two_folders_can_share_a_cache(cifar, tmp_path):
+    cache, kind = str(tmp_path / "cache"), "torchvision.datasets.CIFAR10"
+    first = loaded(Torchvision(kind, root=str(tmp_path / "data"), cache=cache))
+    shutil.copytree(tmp_path / "data", tmp_path / "more")
+    with open(tmp_path / "more" / "cifar-10-batches-py" / "test_batch", "wb") as file:
+        pickle.dump({"data": np.zeros((20, 3072), np.uint8), "labels": [*range(10)] * 2}, file)
+    second = loaded(Torchvision(kind, root=str(tmp_path / "more"), cache=cache))
+    assert second.splits["test"].images.max() == 0
+    again = loaded(Torchvision(kind, root=str(tmp_path / "data"), cache=cache))
+    assert torch.equal(again.splits["test"].images, first.splits["test"].images)
+
+
+def test_what_is_there_needs_no_lock(cifar, tmp_path, monkeypatch):
+    """The folder may be read-only."""
+    monkeypatch.setattr(torchvision_datasets, "FileLock", None)
+    options = {"root": str(tmp_path / "data"), "cache": str(tmp_path / "cache")}
+    loaded(Torchvision("torchvision.datasets.CIFAR10", **options))
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["cifar-10-batches-py"]
+
+
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_a_dataset_is_gray_only_if_all_of_it_is(tmp_path, monkeypatch, channels):
+    fetch = datasets.FakeData.__getitem__
+
+    def gray_at_first(self, index):
+        image, label = fetch(self, index)
+        return image.convert("L") if index < 20 else image, label
+
+    monkeypatch.setattr(datasets.FakeData, "__getitem__", gray_at_first)
+    options = {"root": str(tmp_path), "options": FAKE, "channels": channels}
+    data = loaded(Torchvision("torchvision.datasets.FakeData", **options))
+    assert data.splits["train"].images.shape[1] == data.channels == (channels or 3)
+
+
+def test_labels_that_only_the_items_have_are_read_once(tmp_path, monkeypatch):
+    fetched, fetch = [], datasets.FakeData.__getitem__
+    monkeypatch.setattr(
+        datasets.FakeData, "__getitem__", lambda self, i: fetched.append(i) or fetch(self, i)
+    )
+    options = {"root": str(tmp_path), "options": FAKE}
+    first = loaded(Torchvision("torchvision.datasets.FakeData", **options))
+    fetched.clear()
+    second = loaded(Torchvision("torchvision.datasets.FakeData", **options))
+    assert len(fetched) <= torchvision_datasets.PROBED
+    for name, split in first.splits.items():
+        assert torch.equal(split.labels, second.splits[name].labels)
+    other = FAKE | {"random_offset": 1000}
+    third = loaded(Torchvision("torchvision.datasets.FakeData", **options | {"options": other}))
+    assert not torch.equal(first.splits["train"].labels, third.splits["train"].labels)
+
+
+def test_labels_with_columns_beside_the_class_are_read_from_the_items(tmp_path, monkeypatch):
+    """QMNIST's: the class is the first of eight numbers."""
+    monkeypatch.setattr(datasets.FakeData, "targets", np.zeros((60, 8), int), raising=False)
+    data = loaded(Torchvision("torchvision.datasets.FakeData", root=str(tmp_path), options=FAKE))
+    assert len(data.splits["train"].labels.unique()) == 3
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    fetch = datasets.FakeData.__getitem__
+
+    def broken(self, index):
+        if index == 7:
+            raise UnidentifiedImageError("cannot identify image file")
+        return fetch(self, index)
+
+    labels = [label for _, label in datasets.FakeData(**FAKE | {"image_size": (3, 32, 32)})]
+    monkeypatch.setattr(datasets.FakeData, "targets", labels, raising=False)
+    monkeypatch.setattr(datasets.FakeData, "__getitem__", broken)
+    data = Torchvision("torchvision.datasets.FakeData", root=str(tmp_path), options=FAKE)
+    with pytest.raises(DatasetError, match=r"7: \d cannot be read: cannot identify"):
+        data.prepare_data()
 
 
 def test_images_of_several_sizes_are_resized_to_one(tmp_path, monkeypatch):
@@ -164,6 +241,8 @@ def test_it_trains_and_its_checkpoint_works_without_the_dataset(train, tmp_path)
     [
         ("torchvision.datasets.CIFAR11", ["torchvision.datasets.CIFAR10", "CIFAR11"]),
         ("os.path.join", ["torchvision.datasets", "os.path.join"]),
+        ("torchvision.datasets.ImageFolder", ["use datamodules.ImageFolder"]),
+        ("torchvision.datasets.EMNIST", ["EMNIST has no split for training", "--data.options"]),
         ("torchvision.datasets.CIFAR10", ["cannot be loaded from", "nowhere", "--data.root"]),
         ("torchvision.datasets.FakeData", ["--data.options", "image"]),
     ],

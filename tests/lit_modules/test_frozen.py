@@ -77,6 +77,17 @@ def test_batch_norms_of_frozen_parts_always_stay_in_eval_mode():
     assert LitClassifier(Small()).train().net.first[1].training
 
 
+def test_a_norm_without_parameters_belongs_to_what_is_around_it():
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, affine=False)),
+        nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2, affine=False)),
+    )
+    module = LitClassifier(net, trainable="1.*")
+    assert (net[0][1].training, net[1][1].training) == (False, True)
+    module.net(torch.rand(4, 1, 8, 8))
+    assert torch.equal(net[0][1].running_mean, torch.zeros(2))
+
+
 def test_the_optimizer_has_only_the_trained_parameters():
     module = LitClassifier(Small(), trainable=["second.1.*", "fc.*"])
     groups = [list(map(id, group["params"])) for group in module.build_optimizer().param_groups]

@@ -15,6 +15,7 @@ from models.lenet import LeNet5
 from tests.conftest import QUICKSTART, ROOT, assert_one_line
 from tests.fuzz.watching import watched
 from tests.running import run, train_quickly
+from training import trainer_options
 
 SCHEDULERS = "torch.optim.lr_scheduler"
 
@@ -176,7 +177,6 @@ REFUSED = {
         ["mode", "min, max, got x"],
     ),
     "no callback": (callback("torch.nn.Flatten"), ["torch.nn.Flatten", "subclass of Callback"]),
-    "statistics by what is not there": (callback("DeviceStatsMonitor"), ["pip install psutil"]),
     "a seed below 0": (["--seed_everything", "-1"], ["seed_everything", "-1", "2^32"]),
     "too large a seed": (["--seed_everything", "4294967296"], ["seed_everything", "4294967296"]),
     "no seed": (["--seed_everything", "false"], ["seed_everything", "False"]),
@@ -297,6 +297,11 @@ def test_a_schedule_of_another_length_gets_a_warning_of_one_line(quickstart, sai
     assert len(ended.err.splitlines()) == 1
     assert ended.err.startswith("warning: ")
     assert length in ended.err
+
+
+def test_a_package_that_a_callback_needs_is_named(quickstart, monkeypatch):
+    monkeypatch.setattr(trainer_options, "find_spec", lambda name: None)
+    assert_one_line(quickstart(*callback("DeviceStatsMonitor")), ["pip install psutil"])
 
 
 def test_a_network_that_would_be_downloaded_is_not_called(quickstart, tmp_path):
