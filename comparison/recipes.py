@@ -1,5 +1,6 @@
 """Groups runs into recipes: runs of one recipe differ only in the seed."""
 
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -37,7 +38,7 @@ class Recipe:
 
     def told(self, field: str) -> str:
         """The distinct values of a text field."""
-        return "; ".join(dict.fromkeys(str(run.results[field] or "") for run in self.runs))
+        return "; ".join(dict.fromkeys(str(run.results.get(field) or "") for run in self.runs))
 
     @property
     def dataset(self) -> str:
@@ -112,14 +113,23 @@ def _differences(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[
         or len({repr(s[key]) for s in others if key in s}) > 1
     ]
     is_enough = len({repr([s.get(key) for key in brief]) for s in others}) == len(others)
+    names = _short_names(brief if is_enough else differing)
     return [
-        f"{_shorten(key)} {str(own[key]).rpartition('.')[2] if 'class_path' in key else own[key]}"
-        for key in (brief if is_enough else differing)
+        f"{name} {str(own[key]).rpartition('.')[2] if 'class_path' in key else own[key]}"
+        for key, name in names.items()
         if key in own
     ]
 
 
-def _shorten(key: str) -> str:
-    parts = [part for part in key.split(".") if part not in ("class_path", "init_args")]
-    is_clear = len(parts) > 1 and parts[0] in ("model", "data", "trainer")
-    return ".".join(parts[1:] if is_clear else parts)
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The last words of the keys, as many as it takes to tell them apart."""
+    words = {
+        key: re.sub(r"\.(init_args|class_path)\b", "", re.sub(r"callbacks\.\d+", "callback", key))
+        for key in keys
+    }
+    names = {}
+    for key, text in words.items():
+        parts, others = text.split("."), [f".{other}" for other in words.values() if other != text]
+        ends = [".".join(parts[-number:]) for number in range(1, len(parts) + 1)]
+        names[key] = next((e for e in ends if not any(o.endswith(f".{e}") for o in others)), text)
+    return names

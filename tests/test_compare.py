@@ -143,9 +143,9 @@ def test_recipes_with_the_same_name_are_labelled_by_their_overrides(compare, tmp
     compare()
     rows = read_rows("runs/comparison/results.csv")
     assert {row["recipe"]: row["seeds"] for row in rows} == {
-        "lenet (optimizer SGD, optimizer.lr 0.01)": "1 2",
-        "lenet (optimizer SGD, optimizer.lr 0.005)": "1",
-        "lenet (optimizer Adam, optimizer.lr 0.001)": "1",
+        "lenet (optimizer SGD, lr 0.01)": "1 2",
+        "lenet (optimizer SGD, lr 0.005)": "1",
+        "lenet (optimizer Adam, lr 0.001)": "1",
     }
     assert {row["config"] for row in rows} == {"lenet"}
 
@@ -157,8 +157,8 @@ def test_only_optimizer_arguments_that_differ_are_named(compare, tmp_path):
     write_run(tmp_path / "runs" / "3", 0.01, "torch.optim.Adam", adam)
     compare()
     assert {row["recipe"] for row in read_rows("runs/comparison/results.csv")} == {
-        "lenet (optimizer SGD, optimizer.momentum 0.9)",
-        "lenet (optimizer SGD, optimizer.momentum 0.0)",
+        "lenet (optimizer SGD, momentum 0.9)",
+        "lenet (optimizer SGD, momentum 0.0)",
         "lenet (optimizer Adam)",
     }
 

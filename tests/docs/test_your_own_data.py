@@ -34,7 +34,7 @@ def test_the_page_can_be_followed(tmp_path):
     others = {"datamodules.Torchvision", "datamodules.Idx"}
     own = [command for command in COMMANDS if not others.intersection(command)]
     assert [command[1] for command in own] == [
-        *("train.py", "evaluate.py", "predict.py", "export.py", "train.py", "train.py")
+        *("train.py", "evaluate.py", "predict.py", "export.py", "train.py", "train.py", "train.py")
     ]
     printed, configs = [], str(ROOT / "configs")
     for _, script, *arguments in own:
@@ -59,6 +59,7 @@ def test_the_page_can_be_followed(tmp_path):
     assert "images, uint8 (N, 3, 64, 64)" in printed[3]
     assert "start   122 of 122 tensors" in printed[4]
     assert "trained)" in printed[5]
+    assert "start   122 of 122 tensors" in printed[5]
 
 
 def test_files_in_the_format_of_mnist_are_trained_on(train, tmp_path):
