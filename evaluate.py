@@ -30,7 +30,7 @@ def main() -> None:
         metrics = compute_metrics(logits, labels, data.classes, loss) | added
         print_facts(
             {
-                "net": f"{type(classifier.net).__name__}, {options.checkpoint}",
+                "net": f"{classifier.net_name}, {options.checkpoint}",
                 "data": f"{data.name}, {metrics['images']:,} test images",
                 "loss": f"{metrics['loss']:.4f}",
                 "accuracy": f"{metrics['accuracy']:.2%}, top-2 accuracy "

@@ -24,7 +24,7 @@ def main() -> None:
         data.prepare_data()
         data.setup("test")
         metadata = {
-            "net": type(classifier.net).__name__,
+            "net": classifier.net_name,
             "dataset": data.name,
             "classes": list(data.classes),
             "commit": commit() or "unknown",

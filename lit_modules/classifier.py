@@ -4,7 +4,7 @@ import importlib
 import math
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
@@ -101,6 +101,7 @@ class LitClassifier(LightningModule):
         self.save_hyperparameters(ignore=made, logger=False)
         if "_instantiator" in self.hparams:
             self.save_hyperparameters(logger=False)
+        self._config_of_net: Any = self.hparams.get("net")
         self.net = net.to(memory_format=torch.channels_last)  # docs/performance.md
         self.trainable = [trainable] if isinstance(trainable, str) else trainable
         if self.trainable is not None:
@@ -196,9 +197,18 @@ class LitClassifier(LightningModule):
         } | ({"_instantiator": INSTANTIATOR} if "net" in settings else {})
         try:
             with building(checkpoint["state_dict"]):
-                return _load_state(kind, kept, strict, **kwargs)
+                classifier = _load_state(kind, kept, strict, **kwargs)
         except ArgumentError as error:
             raise ValueError(str(error)) from error
+        classifier._config_of_net = settings.get("net")
+        return classifier
+
+    @property
+    def net_name(self) -> str:
+        """Name of the network: of the function or class that a config names, or of its class."""
+        named = self._config_of_net
+        path = named.get("class_path", "") if isinstance(named, Mapping) else ""
+        return str(path).rpartition(".")[2] or type(self.net).__name__
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of preprocessed images (N, C, H, W)."""

@@ -29,7 +29,7 @@ from datamodules import InMemoryDataModule
 from inference.configs import follow_the_data
 from inference.inspection import count_macs, count_parameters, count_trained
 from lit_modules import LitClassifier, Schedules
-from lit_modules.hyperparameters import ask_no_other_python
+from lit_modules.hyperparameters import DOWNLOADED, ask_no_other_python
 from terminal.arguments import check_files, check_texts, suggestion
 from terminal.console import filter_known_warnings
 from terminal.devices import device_name, limit_threads
@@ -334,7 +334,7 @@ class TrainingCLI(LightningCLI):
         train, val = (len(data.splits[split].labels) for split in ("train", "val"))
         devices = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
         facts = {
-            "net": f"{type(net).__name__}, {count_parameters(net):,} parameters{part}, "
+            "net": f"{self.model.net_name}, {count_parameters(net):,} parameters{part}, "
             f"{macs / 1e6:,.2f} MMAC an image",
             "data": f"{data.name}, {train:,} + {val:,} images of {data.image_size} x "
             f"{data.image_size}, batches of {data.batch_size}",
@@ -346,6 +346,8 @@ class TrainingCLI(LightningCLI):
         }
         if self.start and self.started:
             facts["start"] = self.started
+        if part and not self.start and not self._names_weights():
+            facts["start"] = "random weights, also where frozen: --init_from names others"
         if self.is_trial:
             facts["run"] = "a trial: nothing is kept"
         if self.kept:
@@ -355,6 +357,11 @@ class TrainingCLI(LightningCLI):
                 f"; --config {path} is made for one" for path in self.for_processors
             )
         return facts
+
+    def _names_weights(self) -> bool:
+        """Whether the function that makes the network is told to load weights itself."""
+        arguments = self.config.model.init_args.net.get("init_args") or {}
+        return any(arguments.get(name) for name in DOWNLOADED)
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, bool | int | float | str]:

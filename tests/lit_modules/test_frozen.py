@@ -101,6 +101,7 @@ def test_a_run_trains_a_part_and_its_checkpoint_loads(train, run_script, tmp_pat
     net = LeNet5()
     number = sum(p.numel() for n, p in net.named_parameters() if n.startswith(("output", "f6")))
     assert f"({number:,} trained)" in ended.out
+    assert "start   random weights, also where frozen: --init_from" in ended.out
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     assert run_script(evaluate_script.main, best).status == 0
 

@@ -7,6 +7,7 @@ import yaml
 import evaluate as evaluate_script
 import predict as predict_script
 from lit_modules import LitClassifier
+from models.resnet import resnet18
 from tests.conftest import QUICKLY, ROOT, assert_one_line
 from tests.datamodules.colours import Colours
 
@@ -70,3 +71,13 @@ def test_each_channel_is_normalised_by_its_own_mean_and_std():
     for channel in range(3):
         expected = (images[:, channel] / 255 - data.mean[channel]) / data.std[channel]
         assert torch.allclose(ours[:, channel], expected, atol=1e-5)
+
+
+def test_a_variant_is_called_by_its_name(train, run_script, tmp_path):
+    """Not by the class that all variants share."""
+    net = ("--model.net", "models.resnet.resnet18", "--data.image_size", 32)
+    ended = train(*QUICKLY, *net, "--trainer.limit_train_batches", 2, "--run_dir", "run")
+    assert "net     resnet18, 11," in ended.out
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    assert "resnet18, " in run_script(evaluate_script.main, best).out
+    assert LitClassifier(resnet18()).net_name == "ResNet"
