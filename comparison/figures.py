@@ -140,7 +140,7 @@ def draw_learning_curves(recipes: Sequence[Recipe]) -> Figure | None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=(1, 2, 5, 10), integer=True))
         axes.margins(x=0.01)
-        axes.set_ylabel("validation accuracy (%)")
+        axes.set_ylabel("validation accuracy (%), by log of the error")
         _add_legend(axes, ends)
     rows[-1].set_xlabel("epoch")
     return figure
