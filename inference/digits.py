@@ -66,18 +66,18 @@ def _strokes(ink: Ink) -> tuple[list, list[float]]:
     areas[0] = 0
     labels[areas[labels] < 9] = 0
     found = regionprops(labels, intensity_image=ink.strength)
-    if not found:
-        return [], []
-    height, width = ink.is_ink.shape
+    # What is along the border for the most part is a shadow or a frame.
+    found = [r for r in found if ink.is_edge[r.slice][r.image].mean() < 0.4]
     sides = np.array([max(region.image.shape) for region in found])
     strong = np.array([np.percentile(r.image_intensity[r.image], 85) for r in found])
     likely = sides >= SMALLEST
     if not likely.any():
         return [], []
-    level = np.percentile(np.repeat(strong[likely], sides[likely]), 90)
+    areas = np.array([region.area for region in found], int)
+    level = np.percentile(np.repeat(strong[likely], areas[likely]), 75)
     kept, levels = [], []
     for region, strength in zip(found, strong, strict=True):
-        if strength > 0.35 * level and not _is_of_the_border(region, height, width):
+        if strength > 0.35 * level:
             kept.append(region)
             levels.append(float(strength))
     # Anew, as the ink of the page and not its grain says where a stroke ends.
@@ -89,19 +89,6 @@ def _strokes(ink: Ink) -> tuple[list, list[float]]:
     return kept, [levels[region.label - 1] for region in kept]
 
 
-def _is_of_the_border(region, height: int, width: int) -> bool:
-    """Whether it runs along the border of the page."""
-    rows, columns = region.slice
-    near = max(3, min(height, width) // 100)
-    down, across = region.image.shape
-    is_beside = columns.start <= near or columns.stop >= width - near
-    is_above = rows.start <= near or rows.stop >= height - near
-    side = min(height, width)
-    return (is_beside and down > max(3 * across, 0.1 * side)) or (
-        is_above and across > max(3 * down, 0.1 * side)
-    )
-
-
 def _groups(regions: list, count: Count) -> list[list[int]]:
     """Which strokes make up each digit, in reading order."""
     boxes = np.array(
@@ -111,7 +98,7 @@ def _groups(regions: list, count: Count) -> list[list[int]]:
         float,
     )
     sides = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    usual = np.percentile(np.repeat(sides, np.maximum(sides, 1).astype(int)), 60)
+    usual = np.percentile(np.repeat(sides, [int(region.area) for region in regions]), 60)
     groups = [[k] for k in range(len(regions))]
     if count == "one":
         groups = [[k for k in range(len(regions)) if sides[k] > 0.1 * usual]]

@@ -15,6 +15,7 @@ SMOOTH = 0.8  # pixels: against grain
 NOISE = 5  # standard deviations
 FAINTEST = 0.06  # ink, as a share of the light of the paper
 DARK = 0.3  # of the paper's light: the black beside a page in a scanner
+STEPS = 40  # of a stroke's width, in which paper is estimated
 TURNED = 12  # degrees that rules may be askew
 COVERED = 0.5  # of each quarter of a rule that has to be seen
 
@@ -23,7 +24,8 @@ class Ink(NamedTuple):
     """The ink on a page."""
 
     strength: np.ndarray  # (H, W), 0 is paper and 1 the most that can be; turned back by `angle`
-    is_ink: np.ndarray  # (H, W), without rules and frames
+    is_ink: np.ndarray  # (H, W), without rules
+    is_edge: np.ndarray  # (H, W), along the border of the page, or beside it
     angle: float  # degrees that the rules go upwards
 
 
@@ -37,11 +39,13 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
         page: (H, W, channels), in [0, 1].
         invert: Whether it is dark on light.
     """
+    beside = _beside_the_page(ndimage.gaussian_filter(page.mean(2), 1))
+    if beside.any():
+        page = np.where(beside[..., None], np.median(page[~beside], axis=0), page)
     dark_on_light = np.stack(
         [_dark_on_light(page[..., c], invert) for c in range(page.shape[2])], axis=2
     )
     smooth = ndimage.gaussian_filter(dark_on_light, (SMOOTH, SMOOTH, 0))
-    beside = _beside_the_page(smooth.mean(2))
     strength = _strength(smooth, PEN)
     seen = strength > threshold(strength)
     # Strokes may be broad; but what is broad and reaches the border is a shadow, or no paper.
@@ -64,7 +68,10 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
     is_ink = strength > lowest
     for axis in (0, 1):
         is_ink = _without_rules(is_ink, [at for along, at in rules if along == axis], axis)
-    return Ink(strength, is_ink, angle)
+    near = max(3, min(is_ink.shape) // 80)
+    edge = ndimage.binary_dilation(beside, iterations=4) if beside.any() else beside
+    edge[:near] = edge[-near:] = edge[:, :near] = edge[:, -near:] = True
+    return Ink(strength, is_ink, edge, angle)
 
 
 def threshold(strength: np.ndarray) -> float:
@@ -78,7 +85,7 @@ def threshold(strength: np.ndarray) -> float:
 def _dark_on_light(channel: np.ndarray, invert: Inversion) -> np.ndarray:
     """Turns a channel in which strokes are lighter than what is around them over."""
     if invert == "auto":
-        small = block_reduce(channel, max(1, min(channel.shape) // 100), np.mean)
+        small = _smaller(channel, max(1, min(channel.shape) // 40))
         around = ndimage.median_filter(small, size=max(3, min(small.shape) // 3), mode="nearest")
         difference = small - around
         is_light = (difference * np.abs(difference)).sum() > 0
@@ -89,12 +96,12 @@ def _dark_on_light(channel: np.ndarray, invert: Inversion) -> np.ndarray:
 
 def _strength(page: np.ndarray, width: float) -> np.ndarray:
     """How much light strokes up to a width take away, (H, W), over all channels."""
-    shrink = max(1, min(page.shape[:2]) // 400)
+    shrink = max(1, int(min(page.shape[:2]) * width / STEPS))
     size = max(3, int(width * min(page.shape[:2])) // shrink)
     result = np.zeros(page.shape[:2], np.float32)
     for channel in range(page.shape[2]):
         light = page[..., channel]
-        small = block_reduce(light, shrink, np.mean, cval=1)
+        small = _smaller(light, shrink)
         # Light that fades towards the border goes on fading beyond it.
         pad = min(size, *(side - 1 for side in small.shape))
         padded = np.pad(small, pad, "reflect", reflect_type="odd") if pad > 0 else small
@@ -108,6 +115,11 @@ def _strength(page: np.ndarray, width: float) -> np.ndarray:
         lost -= np.median(lost[::3, ::3])
         result += np.clip(lost, 0, 1) ** 2
     return np.sqrt(result / page.shape[2])
+
+
+def _smaller(light: np.ndarray, times: int) -> np.ndarray:
+    sizes = [max(1, round(side / times)) for side in light.shape[::-1]]
+    return np.array(Image.fromarray(light).resize(sizes, Image.Resampling.BOX))
 
 
 def _beside_the_page(light: np.ndarray) -> np.ndarray:
@@ -191,8 +203,8 @@ def _without_rules(is_ink: np.ndarray, places: list[float], axis: int) -> np.nda
         rows = slice(max(0, middle - reach), middle + reach + 1)
         strip = lengths[rows]
         # The run that is nearest to the rule, in each column.
-        thickness = np.median(strip.max(0)[strip.any(0)]) if strip.any() else 0
-        near[rows] |= (strip > 0) & (strip <= 1.5 * thickness + 1)
+        thickness = np.percentile(strip.max(0)[strip.any(0)], 60) if strip.any() else 0
+        near[rows] |= (strip > 0) & (strip <= 1.5 * thickness + 1.5)
     cleaned = down & ~near
     # Where there is ink above and below, the rule hid a stroke.
     most = int(np.median(lengths[near])) + 3 if near.any() else 3
