@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 from skimage.measure import block_reduce, label, regionprops
+from skimage.measure._regionprops import RegionProperties
 from skimage.morphology import skeletonize
 
 from inference.ink import Ink, find_ink
@@ -67,7 +68,7 @@ def _strokes(ink: Ink) -> tuple[list, list[float]]:
     labels[areas[labels] < 9] = 0
     found = regionprops(labels, intensity_image=ink.strength)
     # What is along the border for the most part is a shadow or a frame.
-    found = [r for r in found if ink.is_edge[r.slice][r.image].mean() < 0.4]
+    found = [region for region in found if not _is_of_the_border(region, ink)]
     sides = np.array([max(region.image.shape) for region in found])
     strong = np.array([np.percentile(r.image_intensity[r.image], 85) for r in found])
     likely = sides >= SMALLEST
@@ -87,6 +88,13 @@ def _strokes(ink: Ink) -> tuple[list, list[float]]:
         part[region.image & (ink.strength[region.slice] > 0.4 * strength)] = number
     kept = regionprops(sharp, intensity_image=ink.strength)
     return kept, [levels[region.label - 1] for region in kept]
+
+
+def _is_of_the_border(region: RegionProperties, ink: Ink) -> bool:
+    at_border = ink.is_edge[region.slice] & region.image
+    contact = max(at_border.any(0).mean(), at_border.any(1).mean()) if at_border.any() else 0
+    is_solid = region.image.mean() > 0.6
+    return at_border.sum() > 0.4 * region.area or (is_solid and contact > 0.6)
 
 
 def _groups(regions: list, count: Count) -> list[list[int]]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from skimage.filters import rank
 from skimage.measure import block_reduce, label
 from skimage.transform import hough_line, hough_line_peaks
 
@@ -41,7 +42,10 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
     """
     beside = _beside_the_page(ndimage.gaussian_filter(page.mean(2), 1))
     if beside.any():
-        page = np.where(beside[..., None], np.median(page[~beside], axis=0), page)
+        rows, columns = ndimage.distance_transform_edt(
+            beside, return_distances=False, return_indices=True
+        )
+        page = page[rows, columns]
     dark_on_light = np.stack(
         [_dark_on_light(page[..., c], invert) for c in range(page.shape[2])], axis=2
     )
@@ -54,8 +58,7 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
     areas = np.bincount(regions.ravel())
     share = np.bincount(regions.ravel(), seen.ravel()) / np.maximum(areas, 1)
     is_broad = (share < 0.85) & (areas > 50)
-    edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
-    is_broad[edge] = is_broad[0] = False
+    is_broad[_at_border(regions)] = is_broad[0] = False
     if is_broad.any():
         grown = ndimage.binary_dilation(is_broad[regions], iterations=3)
         strength = np.where(grown, broad, strength)
@@ -83,15 +86,31 @@ def threshold(strength: np.ndarray) -> float:
 
 
 def _dark_on_light(channel: np.ndarray, invert: Inversion) -> np.ndarray:
-    """Turns a channel in which strokes are lighter than what is around them over."""
+    """Turns a channel over if its strokes are lighter than what is around them."""
     if invert == "auto":
-        small = _smaller(channel, max(1, min(channel.shape) // 40))
-        around = ndimage.median_filter(small, size=max(3, min(small.shape) // 3), mode="nearest")
-        difference = small - around
-        is_light = (difference * np.abs(difference)).sum() > 0
+        small = _smaller(channel, max(1, min(channel.shape) // 64))
+        size = max(3, min(small.shape) // 3)
+        bytes_ = (small.clip(0, 1) * 255).astype(np.uint8)
+        difference = bytes_ - rank.median(bytes_, np.ones((size, size))).astype(float)
+        sides = [_standing_free(sign * difference) for sign in (1, -1)]
+        if sides[0] == sides[1]:
+            sides = [(np.maximum(sign * difference, 0) ** 2).sum() for sign in (1, -1)]
+        is_light = sides[0] > sides[1]
     else:
         is_light = invert == "no"
     return 1 - channel if is_light else channel
+
+
+def _standing_free(difference: np.ndarray) -> float:
+    """How much differs from what is around it, without what reaches the border as shadows do."""
+    regions = label(difference > max(3, 0.25 * np.abs(difference).max()), connectivity=2)
+    energy = np.bincount(regions.ravel(), difference.ravel() ** 2)
+    energy[_at_border(regions)] = energy[0] = 0
+    return energy.sum()
+
+
+def _at_border(regions: np.ndarray) -> np.ndarray:
+    return np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
 
 
 def _strength(page: np.ndarray, width: float) -> np.ndarray:
