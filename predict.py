@@ -23,8 +23,10 @@ def main() -> None:
             "--invert",
             choices=("auto", "yes", "no"),
             default="auto",
-            help="whether images are dark on light; auto looks at the border of each",
+            help="whether images are dark on light; auto looks at each",
         )
+        counts = ("auto", "one", "many")
+        parser.add_argument("--digits", choices=counts, default="auto", help="on a page")
         options = parser.parse_intermixed_args()
         classifier, data = load(
             options.checkpoint, None, options.root, options.trust_classes, options.config
@@ -39,20 +41,18 @@ def main() -> None:
             if path.resolve() in written:
                 raise UserError(f"{path} would be written over: name another folder by --out.")
         files = [file for file in find_files(options.images) if file.resolve() not in written]
-        batches = from_files(files, data, options.invert) if files else from_test_set(data)
-        predictions, shown = [], []
-        for sources, images, actual in batches:
-            answers = predict(classifier, data, images, sources, actual, top_k)
-            for answer in answers:
+        how = (options.invert, options.digits)
+        predictions = []
+        for batch in from_files(files, data, *how) if files else from_test_set(data):
+            for answer in predict(classifier, data, batch, top_k):
                 console.print(answer.line, soft_wrap=True, markup=False)
-            predictions += answers
-            shown += images[: SHEET - len(shown)]
+                predictions.append(answer if len(predictions) < SHEET else answer.without_pictures)
         if not predictions:
             raise UserError("none of the files is an image.")
-        write_csv(table, predictions)
-        save_figure(draw_sheet(shown, predictions), sheet, dpi=120)
+        write_csv(table, predictions, top_k)
+        save_figure(draw_sheet(predictions[:SHEET]), sheet, dpi=120)
         print(printable(f"{table}, {sheet}"))
-        if files and len(predictions) < len(files):
+        if files and len({answer.shown.source for answer in predictions}) < len(set(files)):
             sys.exit(2)
 
 

@@ -11,8 +11,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Pillow decodes these by itself; for PostScript it would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif")
-OF_THE_SYSTEM = ("desktop.ini", "Thumbs.db")  # what Windows leaves in a folder
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# What Windows and macOS leave in a folder, in small letters.
+OF_THE_SYSTEM = ("desktop.ini", "thumbs.db", "ehthumbs.db", ".ds_store", "icon\r")
 PIXELS = 16_000_000  # of an image that is worked on; larger ones are made smaller first
 MODES = {"1": "L", "P": "RGBA", "I;16": "I", "I;16B": "I"}  # that have to be others to be smaller
 
@@ -26,10 +27,14 @@ def files_in(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if not name.startswith(".") and name not in OF_THE_SYSTEM:
-                path = Path(place, name)
-                if path.is_file():
-                    yield path
+            path = Path(place, name)
+            if not name.startswith(".") and not is_of_the_system(path) and path.is_file():
+                yield path
+
+
+def is_of_the_system(path: Path) -> bool:
+    """Whether a file is one that an operating system leaves in folders, such as Thumbs.db."""
+    return path.name.lower() in OF_THE_SYSTEM
 
 
 def read_photograph(path: Path, size: int, channels: int) -> np.ndarray:
@@ -68,13 +73,16 @@ def fitted(image: Image.Image, size: int, channels: int) -> np.ndarray:
     return np.array(image).reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
+def open_upright(path: Path, smallest: int | None = None, pixels: int | None = None) -> Image.Image:
     """Reads an image and turns it as its EXIF orientation says; a very large one is made smaller.
+
+    Its `info` holds the number of pictures in the file as `pictures`, and the `size` that it had.
 
     Args:
         path: The file.
         smallest: Side that it may be decoded at, where the format can do that: JPEG, at a half, a
             quarter or an eighth.
+        pixels: What is a very large one.
 
     Raises:
         ImageError: If the file is no image, damaged or too large to be safe.
@@ -85,11 +93,17 @@ def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of decoders, about what they can do without
             # By its name, Pillow maps a TIFF into memory, and garbles one that has to be turned.
-            with open(path, "rb") as file, Image.open(file, formats=FORMATS) as opened:
-                factor = _reduction(opened)
+            with open(path, "rb") as file, Image.open(file, formats=_formats(path)) as opened:
+                pictures, size = _count(opened), opened.size
+                factor = _reduction(opened, pixels)
                 wanted = (opened.width // factor, opened.height // factor)
                 opened.draft(None, (smallest, smallest) if smallest else wanted)
-                return _smaller(ImageOps.exif_transpose(opened))
+                upright = ImageOps.exif_transpose(opened)
+                if (upright.width > upright.height) != (size[0] > size[1]):
+                    size = size[::-1]
+                small = _smaller(upright, pixels)
+                small.info |= {"pictures": pictures, "size": size}
+                return small
     except UnidentifiedImageError as error:
         raise ImageError(_what_it_is(path)) from error
     except Image.DecompressionBombError as error:
@@ -98,7 +112,11 @@ def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # whatever a decoder raises at what anybody has made
-        raise ImageError(str(error).rstrip(".") or type(error).__name__) from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        if _is_heic(path):
+            reason = f"the HEIC photo is damaged, or of a kind that is not read ({reason}): save "
+            raise ImageError(reason + "it as JPEG or PNG") from error
+        raise ImageError(reason) from error
 
 
 def brightness(image: Image.Image) -> np.ndarray:
@@ -115,13 +133,36 @@ def has_transparency(image: Image.Image) -> bool:
     return "A" in image.getbands() or "transparency" in image.info
 
 
-def _reduction(image: Image.Image) -> int:
-    return math.ceil(math.sqrt(image.width * image.height / PIXELS))
+def _formats(path: Path) -> tuple[str, ...]:
+    """The formats that a file may have, so that Pillow tries no others."""
+    if not _is_heic(path):
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(
+            "it is a HEIC photo, which pillow-heif reads: pip install pillow-heif, or save it as "
+            "JPEG or PNG"
+        ) from error
+    register_heif_opener()
+    return ("HEIF",)
 
 
-def _smaller(image: Image.Image) -> Image.Image:
+def _count(image: Image.Image) -> int:
+    """How many pictures a file of pages or frames holds; a photograph with a preview holds one."""
+    try:
+        return image.n_frames if image.format in ("GIF", "TIFF", "WEBP") else 1
+    except Exception:  # the later ones are damaged, and not needed
+        return 1
+
+
+def _reduction(image: Image.Image, pixels: int | None) -> int:
+    return math.ceil(math.sqrt(image.width * image.height / min(pixels or PIXELS, PIXELS)))
+
+
+def _smaller(image: Image.Image, pixels: int | None) -> Image.Image:
     """Shrinks a very large image, so that working on it fits into memory."""
-    factor = _reduction(image)
+    factor = _reduction(image, pixels)
     if factor == 1:
         return image
     if image.mode in MODES:
@@ -129,9 +170,13 @@ def _smaller(image: Image.Image) -> Image.Image:
     return image.reduce((min(factor, image.width), min(factor, image.height)))
 
 
-def _what_it_is(path: Path) -> str:
+def _is_heic(path: Path) -> bool:
     with open(path, "rb") as file:
         start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:] in HEIC:
-        return "it is a HEIC photo, which is not read: save it as JPEG or PNG"
+    return start[4:8] == b"ftyp" and start[8:] in HEIC
+
+
+def _what_it_is(path: Path) -> str:
+    if _is_heic(path):
+        return "the HEIC photo is damaged: save it as JPEG or PNG"
     return f"it is none of {', '.join(FORMATS)}"

@@ -9,15 +9,18 @@ from skimage.measure import block_reduce, label, regionprops
 from skimage.measure._regionprops import RegionProperties
 from skimage.morphology import skeletonize
 
-from inference.ink import Ink, find_ink
-from inference.inversion import Inversion
+from inference.ink import Ink, Inversion, find_ink
 
 Count = Literal["auto", "one", "many"]
-WORKED = 1_000_000  # pixels of a page that is looked at
-SMALLEST = 10  # pixels of a digit's longer side, on the page that is looked at
-MOST = 200  # digits of a page
+SMALLEST = 10  # pixels of a stroke's longer side
+MOST = 200  # digits on a page
+FULL = 0.4  # of a page, covered with ink
 FINE = 8  # times the size of the prepared digit: where its strokes are measured
 THINNEST, THICKEST = 0.11, 0.24  # strokes, as shares of a digit's longer side; most of MNIST's
+
+
+class UnreadableError(Exception):
+    """A page with something on it that is not taken for digits; the message says what."""
 
 
 class Digit(NamedTuple):
@@ -35,12 +38,19 @@ def find_digits(page: np.ndarray, invert: Inversion = "auto", count: Count = "au
         invert: Whether it is dark on light; auto looks at it.
         count: "one" takes everything as one digit, "many" each connected stroke; auto joins
             strokes that are near to each other, or above one another.
+
+    Raises:
+        UnreadableError: If there are too many.
     """
     ink = find_ink(page, invert)
     regions, levels = _strokes(ink)
-    if not levels:
+    if not regions:
         return []
-    groups = _groups(regions, count)
+    groups = _groups(regions, count) if len(regions) <= 3 * MOST else [[]] * len(regions)
+    if len(groups) > MOST:
+        raise UnreadableError(f"{len(groups)} strokes are more than a page of digits has")
+    if sum(region.area for region in regions) > FULL * ink.is_ink.size:
+        raise UnreadableError("there is more ink than a page of digits has")
     digits = []
     for group in groups:
         top = min(regions[k].slice[0].start for k in group)
@@ -100,9 +110,7 @@ def _is_of_the_border(region: RegionProperties, ink: Ink) -> bool:
 def _groups(regions: list, count: Count) -> list[list[int]]:
     """Which strokes make up each digit, in reading order."""
     boxes = np.array(
-        [
-            (r.slice[1].start, r.slice[0].start, r.slice[1].stop, r.slice[0].stop) for r in regions
-        ],
+        [(r.slice[1].start, r.slice[0].start, r.slice[1].stop, r.slice[0].stop) for r in regions],
         float,
     )
     sides = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
@@ -122,41 +130,27 @@ def _side(boxes: np.ndarray) -> float:
 
 def _joined(boxes: np.ndarray, usual: float) -> list[list[int]]:
     """Joins strokes that lie near to each other or above one another."""
-    groups = [([k], boxes[k]) for k in np.argsort(boxes[:, 0])]
+    groups, boxes = [[k] for k in range(len(boxes))], boxes.copy()
     while True:
-        best = None
-        for i, (_, a) in enumerate(groups):
-            for j, (_, b) in enumerate(groups[i + 1 :], i + 1):
-                across = max(a[0], b[0]) - min(a[2], b[2])
-                down = max(a[1], b[1]) - min(a[3], b[3])
-                if max(across, down) > 0.3 * usual:
-                    continue
-                sides = [max(box[2] - box[0], box[3] - box[1]) for box in (a, b)]
-                union = (*np.minimum(a[:2], b[:2]), *np.maximum(a[2:], b[2:]))
-                side = max(union[2] - union[0], union[3] - union[1])
-                is_small = min(sides) < 0.5 * max(sides)
-                overlap = -across / max(1, min(a[2] - a[0], b[2] - b[0]))
-                gap = max(across, down, 0)
-                if side > 1.35 * max(usual, *sides):
-                    continue
-                if across < 0 and down < 0:
-                    cost = 0.0
-                elif (
-                    gap < 0.05 * usual
-                    or (overlap > 0.4 and gap < 0.25 * usual)
-                    or (is_small and gap < 0.2 * usual)
-                ):
-                    cost = gap
-                else:
-                    continue
-                if best is None or cost < best[0]:
-                    best = (cost, i, j, np.array(union))
-        if best is None:
-            return [members for members, _ in groups]
-        _, i, j, union = best
-        members = groups[i][0] + groups[j][0]
-        groups = [group for k, group in enumerate(groups) if k not in (i, j)]
-        groups.append((members, union))
+        start = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+        end = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+        apart = start - end  # (N, N, 2), across and down; negative where they overlap
+        whole = np.maximum(boxes[:, None, 2:], boxes[None, :, 2:])
+        whole = (whole - np.minimum(boxes[:, None, :2], boxes[None, :, :2])).max(2)
+        widths, sides = boxes[:, 2] - boxes[:, 0], (boxes[:, 2:] - boxes[:, :2]).max(1)
+        gap = np.maximum(apart.max(2), 0)
+        is_above = -apart[..., 0] > 0.4 * np.minimum.outer(widths, widths)
+        is_part = np.minimum.outer(sides, sides) < 0.5 * np.maximum.outer(sides, sides)
+        is_near = gap < usual * np.select([is_above, is_part], [0.25, 0.2], 0.05)
+        is_one = is_near & (whole <= 1.35 * np.maximum(usual, np.maximum.outer(sides, sides)))
+        np.fill_diagonal(is_one, False)
+        if not is_one.any():
+            return groups
+        i, j = np.unravel_index(np.where(is_one, gap, np.inf).argmin(), gap.shape)
+        union = [*np.minimum(boxes[i, :2], boxes[j, :2]), *np.maximum(boxes[i, 2:], boxes[j, 2:])]
+        groups[i], boxes[i] = groups[i] + groups[j], union
+        del groups[j]
+        boxes = np.delete(boxes, j, axis=0)
 
 
 def _in_order(groups: list[list[int]], boxes: np.ndarray) -> list[list[int]]:
@@ -242,9 +236,7 @@ def prepare(strength: np.ndarray, size: int, margin: float) -> np.ndarray:
     is_ink = is_ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     share = inner / max(is_ink.shape)
     down, across = (max(1, round(side * share)) for side in is_ink.shape)
-    small = Image.fromarray(is_ink.astype(np.float32)).resize(
-        (across, down), Image.Resampling.BOX
-    )
+    small = Image.fromarray(is_ink.astype(np.float32)).resize((across, down), Image.Resampling.BOX)
     small = np.array(small)
     middle = np.array(ndimage.center_of_mass(small)) + 0.5
     start = np.round(size / 2 - middle).astype(int)

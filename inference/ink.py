@@ -1,6 +1,6 @@
 """Tells ink from paper on a photographed or scanned page."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -9,8 +9,7 @@ from skimage.filters import rank
 from skimage.measure import block_reduce, label
 from skimage.transform import hough_line, hough_line_peaks
 
-from inference.inversion import Inversion
-
+Inversion = Literal["auto", "yes", "no"]  # whether strokes are dark on light
 PEN, BROAD = 1 / 6, 0.55  # widest strokes, as shares of the page's shorter side
 SMOOTH = 0.8  # pixels: against grain
 NOISE = 5  # standard deviations
