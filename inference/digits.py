@@ -12,8 +12,10 @@ from skimage.morphology import skeletonize
 from inference.ink import Ink, Inversion, find_ink
 
 Count = Literal["auto", "one", "many"]
+LEAST = 9  # pixels of a stroke
 SMALLEST = 10  # pixels of a stroke's longer side
 MOST = 200  # digits on a page
+CLEAR = 1.7  # times the faintest ink: what is written is stronger than what may be grain
 FULL = 0.4  # of a page, covered with ink
 FINE = 8  # times the size of the prepared digit: where its strokes are measured
 THINNEST, THICKEST = 0.11, 0.24  # strokes, as shares of a digit's longer side; most of MNIST's
@@ -70,15 +72,14 @@ def find_digits(page: np.ndarray, invert: Inversion = "auto", count: Count = "au
     return digits
 
 
-def _strokes(ink: Ink) -> tuple[list, list[float]]:
+def _strokes(ink: Ink) -> tuple[list[RegionProperties], list[float]]:
     """The connected strokes that are no specks, and how strong each is."""
     labels = label(ink.is_ink, connectivity=2)
     areas = np.bincount(labels.ravel())
     areas[0] = 0
-    labels[areas[labels] < 9] = 0
+    labels[areas[labels] < LEAST] = 0
     found = regionprops(labels, intensity_image=ink.strength)
-    # What is along the border for the most part is a shadow or a frame.
-    found = [region for region in found if not _is_of_the_border(region, ink)]
+    found = [region for region in found if not _is_of_the_page(region, ink)]
     sides = np.array([max(region.image.shape) for region in found])
     strong = np.array([np.percentile(r.image_intensity[r.image], 85) for r in found])
     likely = sides >= SMALLEST
@@ -88,26 +89,30 @@ def _strokes(ink: Ink) -> tuple[list, list[float]]:
     level = np.percentile(np.repeat(strong[likely], areas[likely]), 75)
     kept, levels = [], []
     for region, strength in zip(found, strong, strict=True):
-        if strength > 0.35 * level:
+        if strength > max(0.35 * level, CLEAR * ink.faintest[region.slice].mean()):
             kept.append(region)
             levels.append(float(strength))
-    # Anew, as the ink of the page and not its grain says where a stroke ends.
+    # Anew, as a stroke ends where it is half as strong, and not where grain hides it.
     sharp = np.zeros_like(labels)
     for number, (region, strength) in enumerate(zip(kept, levels, strict=True), 1):
         part = sharp[region.slice]
         part[region.image & (ink.strength[region.slice] > 0.4 * strength)] = number
-    kept = regionprops(sharp, intensity_image=ink.strength)
-    return kept, [levels[region.label - 1] for region in kept]
+    kept = regionprops(label(sharp, connectivity=2), intensity_image=sharp)
+    kept = [region for region in kept if region.area >= LEAST]
+    return kept, [levels[int(region.intensity_max) - 1] for region in kept]
 
 
-def _is_of_the_border(region: RegionProperties, ink: Ink) -> bool:
+def _is_of_the_page(region: RegionProperties, ink: Ink) -> bool:
+    """Whether it is what is left of a rule, or a shadow or frame along the border."""
+    if ink.on_rules[region.slice][region.image].mean() > 0.9:
+        return True
     at_border = ink.is_edge[region.slice] & region.image
     contact = max(at_border.any(0).mean(), at_border.any(1).mean()) if at_border.any() else 0
     is_solid = region.image.mean() > 0.6
     return at_border.sum() > 0.4 * region.area or (is_solid and contact > 0.6)
 
 
-def _groups(regions: list, count: Count) -> list[list[int]]:
+def _groups(regions: list[RegionProperties], count: Count) -> list[list[int]]:
     """Which strokes make up each digit, in reading order."""
     boxes = np.array(
         [(r.slice[1].start, r.slice[0].start, r.slice[1].stop, r.slice[0].stop) for r in regions],

@@ -15,6 +15,7 @@ SMOOTH = 0.8  # pixels: against grain
 NOISE = 5  # standard deviations
 FAINTEST = 0.06  # ink, as a share of the light of the paper
 DARK = 0.3  # of the paper's light: the black beside a page in a scanner
+PARTS = 8  # of a page, in each direction, whose grain is measured
 STEPS = 40  # of a stroke's width, in which paper is estimated
 TURNED = 12  # degrees that rules may be askew
 COVERED = 0.5  # of each quarter of a rule that has to be seen
@@ -26,6 +27,8 @@ class Ink(NamedTuple):
     strength: np.ndarray  # (H, W), 0 is paper and 1 the most that can be; turned back by `angle`
     is_ink: np.ndarray  # (H, W), without rules
     is_edge: np.ndarray  # (H, W), along the border of the page, or beside it
+    on_rules: np.ndarray  # (H, W), where rules were
+    faintest: np.ndarray  # (H, W), strength that is ink
     angle: float  # degrees that the rules go upwards
 
 
@@ -50,10 +53,10 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
     )
     smooth = ndimage.gaussian_filter(dark_on_light, (SMOOTH, SMOOTH, 0))
     strength = _strength(smooth, PEN)
-    seen = strength > threshold(strength)
+    seen = strength > _faintest(strength)
     # Strokes may be broad; but what is broad and reaches the border is a shadow, or no paper.
     broad = _strength(smooth, BROAD)
-    regions = label(broad > threshold(broad), connectivity=2)
+    regions = label(broad > _faintest(broad), connectivity=2)
     areas = np.bincount(regions.ravel())
     share = np.bincount(regions.ravel(), seen.ravel()) / np.maximum(areas, 1)
     is_broad = (share < 0.85) & (areas > 50)
@@ -62,26 +65,39 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
         grown = ndimage.binary_dilation(is_broad[regions], iterations=3)
         strength = np.where(grown, broad, strength)
     strength[beside] = 0
-    lowest = threshold(strength)
+    lowest = _faintest(strength)
     angle, rules = _rules(strength > lowest)
     if angle:
         strength = ndimage.rotate(strength, -angle, reshape=False, order=1)
         beside = ndimage.rotate(beside.astype(np.uint8), -angle, reshape=False, order=0) > 0
+        lowest = ndimage.rotate(lowest, -angle, reshape=False, order=0, mode="nearest")
     is_ink = strength > lowest
-    for axis in (0, 1):
-        is_ink = _without_rules(is_ink, [at for along, at in rules if along == axis], axis)
+    on_rules = np.zeros_like(is_ink)
+    for axis in (1, 0):
+        places = [at for along, at in rules if along == axis]
+        is_ink = _without_rules(is_ink, places, axis)
+        for place in places:
+            reach = slice(max(0, round(place) - _reach(is_ink)), round(place) + _reach(is_ink) + 1)
+            on_rules[(slice(None), reach) if axis == 0 else reach] = True
     near = max(3, min(is_ink.shape) // 80)
     edge = ndimage.binary_dilation(beside, iterations=4) if beside.any() else beside
     edge[:near] = edge[-near:] = edge[:, :near] = edge[:, -near:] = True
-    return Ink(strength, is_ink, edge, angle)
+    return Ink(strength, is_ink, edge, on_rules, lowest, angle)
 
 
-def threshold(strength: np.ndarray) -> float:
-    """What is stronger is no grain of the paper."""
-    few = strength[::3, ::3]
-    middle = np.median(few)
-    deviation = 1.48 * np.median(np.abs(few - middle))
-    return max(FAINTEST, middle + NOISE * deviation)
+def _faintest(strength: np.ndarray) -> np.ndarray:
+    """What is stronger is no grain of the paper, (H, W): there is more of it in a shadow."""
+    height, width = strength.shape
+    parts = max(1, min(PARTS, min(height, width) // 16))
+    down, across = height // parts, width // parts
+    # Between pixels some way apart, most of which are both of paper or both of ink.
+    change = np.abs(np.diff(strength[: parts * down, : parts * across : 3], axis=1))
+    blocks = [np.array_split(row, parts, axis=1) for row in np.array_split(change, parts)]
+    grain = np.array([[np.median(block) if block.size else 0 for block in row] for row in blocks])
+    grain = ndimage.maximum_filter(grain.astype(np.float32), 3)
+    lowest = np.median(strength[::3, ::3]) + NOISE * 1.48 / 2**0.5 * grain
+    lowest = Image.fromarray(np.maximum(lowest, FAINTEST).astype(np.float32))
+    return np.array(lowest.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _dark_on_light(channel: np.ndarray, invert: Inversion) -> np.ndarray:
@@ -214,7 +230,7 @@ def _without_rules(is_ink: np.ndarray, places: list[float], axis: int) -> np.nda
         return is_ink
     down = is_ink if axis == 1 else is_ink.T  # rules go from left to right
     lengths = _runs(down)
-    reach = max(4, down.shape[0] // 150)
+    reach = _reach(is_ink)
     near = np.zeros_like(down)
     for place in places:
         middle = round(place)
@@ -228,6 +244,11 @@ def _without_rules(is_ink: np.ndarray, places: list[float], axis: int) -> np.nda
     most = int(np.median(lengths[near])) + 3 if near.any() else 3
     cleaned |= near & ndimage.binary_closing(cleaned, np.ones((most, 1)))
     return cleaned if axis == 1 else cleaned.T
+
+
+def _reach(page: np.ndarray) -> int:
+    """Pixels to either side of a rule's middle that it may cover."""
+    return max(4, min(page.shape) // 130)
 
 
 def _runs(down: np.ndarray) -> np.ndarray:
