@@ -107,9 +107,13 @@ def _is_of_the_page(region: RegionProperties, ink: Ink) -> bool:
     if ink.on_rules[region.slice][region.image].mean() > 0.9:
         return True
     at_border = ink.is_edge[region.slice] & region.image
-    contact = max(at_border.any(0).mean(), at_border.any(1).mean()) if at_border.any() else 0
+    contacts = [at_border.any(axis).mean() for axis in (0, 1)]
     is_solid = region.image.mean() > 0.6
-    return at_border.sum() > 0.4 * region.area or (is_solid and contact > 0.6)
+    return (
+        at_border.sum() > 0.4 * region.area
+        or min(contacts) > 0.6  # in a corner
+        or (is_solid and max(contacts) > 0.6)
+    )
 
 
 def _groups(regions: list[RegionProperties], count: Count) -> list[list[int]]:
@@ -125,7 +129,9 @@ def _groups(regions: list[RegionProperties], count: Count) -> list[list[int]]:
         groups = [[k for k in range(len(regions)) if sides[k] > 0.1 * usual]]
     elif count == "auto":
         groups = _joined(boxes, usual)
-    groups = [g for g in groups if _side(boxes[g]) >= max(0.35 * usual, 1)]
+    areas = np.array([region.area for region in regions])
+    least = max(0.35 * usual, SMALLEST)
+    groups = [g for g in groups if _side(boxes[g]) >= least and areas[g].sum() >= 2 * SMALLEST]
     return _in_order(groups, boxes)
 
 

@@ -77,8 +77,9 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
         places = [at for along, at in rules if along == axis]
         is_ink = _without_rules(is_ink, places, axis)
         for place in places:
-            reach = slice(max(0, round(place) - _reach(is_ink)), round(place) + _reach(is_ink) + 1)
-            on_rules[(slice(None), reach) if axis == 0 else reach] = True
+            reach = _reach(is_ink) + 2
+            across = slice(max(0, round(place) - reach), round(place) + reach + 1)
+            on_rules[(slice(None), across) if axis == 0 else across] = True
     near = max(3, min(is_ink.shape) // 80)
     edge = ndimage.binary_dilation(beside, iterations=4) if beside.any() else beside
     edge[:near] = edge[-near:] = edge[:, :near] = edge[:, -near:] = True
