@@ -17,14 +17,17 @@ def main() -> None:
     with one_line_errors():
         parser = ScriptParser("Classifies images, or ten images of the test set.")
         parser.add_argument("images", nargs="*", type=Path, help="image files, or folders of them")
-        parser.add_argument("--out", type=output_folder, default=Path("predictions"), metavar="DIR")
-        parser.add_argument("--top_k", type=int, help="classes to name for each image; 3 of many")
+        folder = Path("predictions")
+        parser.add_argument("--out", type=output_folder, default=folder, help="folder of results")
+        parser.add_argument("--top_k", type=int, help="number of classes to name for an image")
         parser.add_argument(
             "--invert",
             choices=("auto", "yes", "no"),
             default="auto",
-            help="whether images are dark on light; auto looks at the border of each",
+            help="whether images are dark on light; auto looks at each",
         )
+        counts = ("auto", "one", "many")
+        parser.add_argument("--digits", choices=counts, default="auto", help="on a page")
         options = parser.parse_intermixed_args()
         classifier, data = load_by_options(options)
         top_k = min(3, len(data.classes)) if options.top_k is None else options.top_k
@@ -37,20 +40,19 @@ def main() -> None:
             if path.resolve() in written:
                 raise UserError(f"{path} would be written over: name another folder by --out.")
         files = [file for file in find_files(options.images) if file.resolve() not in written]
-        batches = from_files(files, data, options.invert) if files else from_test_set(data)
-        predictions, shown = [], []
-        for sources, images, actual in batches:
-            answers = predict(classifier, data, images, sources, actual, top_k)
-            for answer in answers:
+        how = (options.invert, options.digits)
+        predictions = []
+        for batch in from_files(files, data, *how) if files else from_test_set(data):
+            for answer in predict(classifier, data, batch, top_k):
                 console.print(answer.line, soft_wrap=True, markup=False)
-            predictions += answers
-            shown += images[: SHEET - len(shown)]
+                predictions.append(answer if len(predictions) < SHEET else answer.without_pictures)
         if not predictions:
             raise UserError("none of the files is an image.")
-        write_csv(table, predictions)
-        save_figure(draw_sheet(shown, predictions), sheet, dpi=120)
-        print(printable(f"{table}, {sheet}"))
-        if files and len(predictions) < len(files):
+        write_csv(table, predictions, top_k)
+        save_figure(draw_sheet(predictions[:SHEET]), sheet, dpi=120)
+        shown = f" (the first {SHEET})" if len(predictions) > SHEET else ""
+        print(printable(f"{table}, {sheet}{shown}"))
+        if files and len({answer.shown.source for answer in predictions}) < len(set(files)):
             sys.exit(2)
 
 

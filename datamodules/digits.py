@@ -21,6 +21,7 @@ class Digits(InMemoryDataModule):
     mean = 0.3060
     std = 0.3762
     native_size = 8
+    shows = "digits"
 
     def load(self, stage: Literal["fit", "test"]) -> dict[str, Split]:
         from sklearn.datasets import load_digits  # slow to import, only used here

@@ -12,8 +12,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Pillow decodes these itself; for PostScript it would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif")
-SYSTEM_FILES = ("desktop.ini", "Thumbs.db")  # files that Windows adds to a folder
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# What Windows and macOS leave in a folder, in small letters.
+SYSTEM_FILES = ("desktop.ini", "thumbs.db", "ehthumbs.db", ".ds_store", "icon\r")
 PIXELS = 16_000_000  # larger images are shrunk first
 MODES = {"1": "L", "P": "RGBA", "I;16": "I", "I;16B": "I"}  # modes to convert before shrinking
 
@@ -42,10 +43,14 @@ def files_in(folder: Path) -> Iterator[Path]:
         if not is_new:
             continue
         for name in sorted(names):
-            if not name.startswith(".") and name not in SYSTEM_FILES:
-                path = Path(place, name)
-                if path.is_file():
-                    yield path
+            path = Path(place, name)
+            if not name.startswith(".") and not is_of_the_system(path) and path.is_file():
+                yield path
+
+
+def is_of_the_system(path: Path) -> bool:
+    """Whether a file is one that an operating system leaves in folders, such as Thumbs.db."""
+    return path.name.lower() in SYSTEM_FILES
 
 
 def read_photograph(path: Path, size: int, channels: int) -> np.ndarray:
@@ -85,13 +90,16 @@ def fitted(image: Image.Image, size: int, channels: int) -> np.ndarray:
     return np.array(image).reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
+def open_upright(path: Path, smallest: int | None = None, pixels: int | None = None) -> Image.Image:
     """Reads an image, rotates it by its EXIF orientation, and shrinks a very large one.
+
+    Its `info` holds the number of pictures in the file as `pictures`, and the `size` that it had.
 
     Args:
         path: The file.
         smallest: Smallest side at which it may be decoded. Only JPEG uses it, which can be decoded
             at a half, a quarter or an eighth of its size.
+        pixels: The most pixels; larger images are shrunk.
 
     Raises:
         ImageError: If the file is not an image, damaged, or too large to be safe.
@@ -100,11 +108,17 @@ def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
         if not path.is_file():
             raise ImageError("it is not a file")  # opening a pipe would block
         # Given a path, Pillow memory-maps a TIFF, and garbles one that has to be rotated.
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as opened:
-            factor = _reduction(opened)
+        with open(path, "rb") as file, Image.open(file, formats=_formats(path)) as opened:
+            pictures, size = _count(opened), opened.size
+            factor = _reduction(opened, pixels)
             wanted = (opened.width // factor, opened.height // factor)
             opened.draft(None, (smallest, smallest) if smallest else wanted)
-            return _shrink(ImageOps.exif_transpose(opened))
+            upright = ImageOps.exif_transpose(opened)
+            if (upright.width > upright.height) != (size[0] > size[1]):
+                size = size[::-1]
+            small = _shrink(upright, pixels)
+            small.info |= {"pictures": pictures, "size": size}
+            return small
     except UnidentifiedImageError as error:
         raise ImageError(_unsupported(path)) from error
     except Image.DecompressionBombError as error:
@@ -113,7 +127,12 @@ def open_upright(path: Path, smallest: int | None = None) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # decoders raise anything on damaged files
-        raise ImageError(str(error).rstrip(".") or type(error).__name__) from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        is_decoders = getattr(error, "errno", None) is None and not isinstance(error, MemoryError)
+        if is_decoders and _is_heic(path):
+            reason = f"the HEIC photo is damaged, or of a kind that is not read ({reason}): save "
+            reason += "it as JPEG or PNG"
+        raise ImageError(reason) from error
 
 
 @contextmanager
@@ -141,13 +160,36 @@ def has_transparency(image: Image.Image) -> bool:
     return "A" in image.getbands() or "transparency" in image.info
 
 
-def _reduction(image: Image.Image) -> int:
-    return math.ceil(math.sqrt(image.width * image.height / PIXELS))
+def _formats(path: Path) -> tuple[str, ...]:
+    """The formats that a file may have, so that Pillow tries no others."""
+    if not _is_heic(path):
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(
+            "it is a HEIC photo, which pillow-heif reads: pip install pillow-heif, or save it as "
+            "JPEG or PNG"
+        ) from error
+    register_heif_opener()
+    return ("HEIF",)
 
 
-def _shrink(image: Image.Image) -> Image.Image:
+def _count(image: Image.Image) -> int:
+    """Number of pictures in a file of pages or frames; a photograph with a preview has one."""
+    try:
+        return image.n_frames if image.format in ("GIF", "TIFF", "WEBP") else 1
+    except Exception:  # the later ones are damaged, and not needed
+        return 1
+
+
+def _reduction(image: Image.Image, pixels: int | None) -> int:
+    return math.ceil(math.sqrt(image.width * image.height / min(pixels or PIXELS, PIXELS)))
+
+
+def _shrink(image: Image.Image, pixels: int | None) -> Image.Image:
     """Shrinks a very large image to save memory."""
-    factor = _reduction(image)
+    factor = _reduction(image, pixels)
     if factor == 1:
         return image
     if image.mode in MODES:
@@ -155,9 +197,13 @@ def _shrink(image: Image.Image) -> Image.Image:
     return image.reduce((min(factor, image.width), min(factor, image.height)))
 
 
-def _unsupported(path: Path) -> str:
+def _is_heic(path: Path) -> bool:
     with open(path, "rb") as file:
         start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:] in HEIC:
-        return "HEIC photos are not supported: save it as JPEG or PNG"
+    return start[4:8] == b"ftyp" and start[8:] in HEIC
+
+
+def _unsupported(path: Path) -> str:
+    if _is_heic(path):
+        return "the HEIC photo is damaged: save it as JPEG or PNG"
     return f"it is none of {', '.join(FORMATS)}"

@@ -48,6 +48,9 @@ class InMemoryDataModule(LightningDataModule):
     # Around what an image shows, as a share of its longer side; None where whole photographs are
     # shown, from border to border.
     margin: ClassVar[float | None] = 0.0
+    # What is looked for on a photograph that the network is asked about: digits, of which there may
+    # be several, or a thing before an even background; None takes it as a whole.
+    shows: ClassVar[Literal["digits", "thing"] | None] = None
     note: ClassVar[str] = ""  # what a user should know of the splits
     digest: ClassVar[str] = ""  # of the images, where `root` can hold any
 

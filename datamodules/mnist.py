@@ -41,6 +41,7 @@ class MNIST(InMemoryDataModule):
     std = 0.3081
     native_size = 28
     margin = 0.2  # digits are 20 pixels high or wide
+    shows = "digits"
     # The files' names, MD5 sums and addresses.
     mirrors: ClassVar[list[str]] = datasets.MNIST.mirrors
     resources: ClassVar[list[tuple[str, str]]] = datasets.MNIST.resources
@@ -89,6 +90,7 @@ class FashionMNIST(MNIST):
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     )
     margin = 0.0
+    shows = "thing"
     mean = 0.2860
     std = 0.3530
     mirrors = datasets.FashionMNIST.mirrors

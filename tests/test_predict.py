@@ -152,8 +152,10 @@ def test_a_folder_of_many_images_needs_little_memory(run_script, best, tmp_path,
     )
     folder = tmp_path / "many"
     folder.mkdir()
+    image = Image.new("L", (8, 8))
+    image.putpixel((3, 4), 255)  # of nothing at all, nothing is asked
     for index in range(150):
-        Image.new("L", (8, 8)).save(folder / f"{index:03}.png")
+        image.save(folder / f"{index:03}.png")
     ended = run_script(main, best, folder)
     assert ended.status == 0
     assert max(sizes) == 16
@@ -279,7 +281,8 @@ def test_with_two_classes_two_are_named(run_script, best, tmp_path, monkeypatch)
     Image.new("L", (9, 9)).save(tmp_path / "a.png")
     assert run_script(main, best, "a.png").status == 0
     assert list(rows(tmp_path / "predictions")[0]) == [
-        *("file", "actual", "class_1", "probability_1", "class_2", "probability_2")
+        *("file", "actual", "class_1", "probability_1", "class_2", "probability_2"),
+        *("left", "top", "right", "bottom", "note"),
     ]
     assert_one_line(run_script(main, best, "a.png", "--top_k", "3"), ["--top_k", "1 to 2"])
 

@@ -651,3 +651,15 @@ def test_two_processes_decode_once_and_train(photos):
     )
     assert [of.status for of in ended] == [0, 0], ended
     assert len(list((photos / ".decoded").glob("*.images"))) == 3
+
+
+@pytest.mark.slow
+def test_examples_of_a_sorted_test_set_are_of_all_classes(run, photos, run_script):
+    best = run / "checkpoints" / "best.ckpt"
+    plant(photos / "test", 20)
+    ended = run_script(predict_script.main, best, "--data.root", photos)
+    assert {name for name in SHADES if f'actual: "{name}"' in ended.out} == set(SHADES)
+    assert_one_line(
+        run_script(predict_script.main, best, photos / "test", "--invert", "yes"), ["--invert"]
+    )
+    assert_one_line(run_script(predict_script.main, best, "nowhere"), ["no file or folder nowhere"])
