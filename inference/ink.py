@@ -142,8 +142,6 @@ def _strength(page: np.ndarray, width: float) -> np.ndarray:
         padded = np.pad(small, pad, "reflect", reflect_type="odd") if pad > 0 else small
         closed = ndimage.grey_closing(padded, size=(size, size), mode="nearest")
         closed = closed[pad : pad + small.shape[0], pad : pad + small.shape[1]]
-        # The edge of a shadow is within a pixel of this small image: no ink on its light side.
-        closed = ndimage.minimum_filter(closed, 3)
         paper = Image.fromarray(closed.astype(np.float32)).resize(
             light.shape[::-1], Image.Resampling.BILINEAR
         )
