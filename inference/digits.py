@@ -17,6 +17,7 @@ SMALLEST = 10  # pixels of a stroke's longer side
 MOST = 200  # digits on a page
 CLEAR = 1.7  # times the faintest ink: what is written is stronger than what may be grain
 FULL = 0.4  # of a page, covered with ink
+STEP = 0.16  # of the page's shorter side: a larger stroke is no edge of a shadow
 FINE = 8  # times the size of the prepared digit: where its strokes are measured
 THINNEST, THICKEST = 0.11, 0.24  # strokes, as shares of a digit's longer side; most of MNIST's
 
@@ -91,7 +92,8 @@ def _strokes(ink: Ink) -> tuple[list[Region], list[float]]:
     level = np.percentile(np.repeat(strong[likely], areas[likely]), 75)
     kept, levels = [], []
     for region, strength in zip(found, strong, strict=True):
-        if strength > max(0.35 * level, CLEAR * ink.faintest[region.slice].mean()):
+        least = max(0.35 * level, CLEAR * ink.faintest[region.slice].mean(), _step(region, ink))
+        if strength > least:
             kept.append(region)
             levels.append(float(strength))
     # Anew, as a stroke ends where it is half as strong, and not where grain hides it.
@@ -116,6 +118,26 @@ def _is_of_the_page(region: Region, ink: Ink) -> bool:
         or min(contacts) > 0.6  # in a corner
         or (is_solid and max(contacts) > 0.6)
     )
+
+
+def _step(region: Region, ink: Ink) -> float:
+    """How much the paper differs from one side of a small region to the other.
+
+    Along the sharp edge of a shadow there is a row of such regions, which are no strokes.
+    """
+    height, width = ink.light.shape
+    rows, columns = region.slice
+    side = max(region.image.shape)
+    if side > STEP * min(height, width):
+        return 0.0
+    middle = ((rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2)
+    steps = []
+    for down, across in ((side, 0), (0, side), (side, side), (side, -side)):
+        ends = [(middle[0] + k * down, middle[1] + k * across) for k in (-1, 1)]
+        ends = [(min(max(y, 0), height - 1), min(max(x, 0), width - 1)) for y, x in ends]
+        light = [float(ink.light[y, x]) for y, x in ends]
+        steps.append(abs(light[0] - light[1]) / max(*light, 0.2))
+    return max(steps)
 
 
 def _groups(regions: list[Region], count: Count) -> list[list[int]]:

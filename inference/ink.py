@@ -25,6 +25,7 @@ class Ink(NamedTuple):
     """The ink on a page."""
 
     strength: np.ndarray  # (H, W), 0 is paper and 1 the most that can be; turned back by `angle`
+    light: np.ndarray  # (H, W), of the page, its strokes dark
     is_ink: np.ndarray  # (H, W), without rules
     is_edge: np.ndarray  # (H, W), along the border of the page, or beside it
     on_rules: np.ndarray  # (H, W), where rules were
@@ -65,12 +66,16 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
         grown = ndimage.binary_dilation(is_broad[regions], iterations=3)
         strength = np.where(grown, broad, strength)
     strength[beside] = 0
+    light = smooth.mean(2)
     lowest = _faintest(strength)
     angle, rules = _rules(strength > lowest)
     if angle:
         strength = ndimage.rotate(strength, -angle, reshape=False, order=1)
         beside = ndimage.rotate(beside.astype(np.uint8), -angle, reshape=False, order=0) > 0
-        lowest = ndimage.rotate(lowest, -angle, reshape=False, order=0, mode="nearest")
+        lowest, light = (
+            ndimage.rotate(values, -angle, reshape=False, order=0, mode="nearest")
+            for values in (lowest, light)
+        )
     is_ink = strength > lowest
     on_rules = np.zeros_like(is_ink)
     for axis in (1, 0):
@@ -83,7 +88,7 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
     near = max(3, min(is_ink.shape) // 80)
     edge = ndimage.binary_dilation(beside, iterations=4) if beside.any() else beside
     edge[:near] = edge[-near:] = edge[:, :near] = edge[:, -near:] = True
-    return Ink(strength, is_ink, edge, on_rules, lowest, angle)
+    return Ink(strength, light, is_ink, edge, on_rules, lowest, angle)
 
 
 def _faintest(strength: np.ndarray) -> np.ndarray:
