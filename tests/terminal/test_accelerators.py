@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from callbacks import dashboard
 from callbacks.stopwatch import Stopwatch
+from datamodules import Digits
 from lit_modules import LitClassifier
 from models.lenet import LeNet5
 from terminal.devices import best_device, device_name, peak_memory_bytes, synchronize
@@ -102,7 +104,14 @@ class No64Bits(TorchDispatchMode):
 def test_no_training_step_is_in_64_bits(train, monkeypatch):
     """The processor, with the arithmetic of MPS, trains, validates, tests and draws."""
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    done = []
+    load, done = Digits.load, []
+
+    def load_on_the_processor(self, stage):
+        with _disable_current_modes():
+            return load(self, stage)
+
+    monkeypatch.setattr(Digits, "load", load_on_the_processor)
+    monkeypatch.setattr("callbacks.dashboard._add_graph", lambda *args: None)  # as the next test
     for name in ("fit", "test"):
 
         def run(*args, name=name, original=getattr(Trainer, name), **kwargs):
@@ -113,6 +122,23 @@ def test_no_training_step_is_in_64_bits(train, monkeypatch):
         monkeypatch.setattr(Trainer, name, run)
     ended = train(*QUICKLY[:-1], "true", "--trainer.accelerator", "cpu", "--run_dir", "run")
     assert (ended.status, done) == (0, ["fit", "test"]), ended.err
+
+
+def test_the_graph_is_traced_on_the_processor(monkeypatch):
+    """As torch compares the outputs of a trace in 64 bits."""
+    moved, drawn = [], []
+
+    def cpu(part):
+        moved.append(type(part))
+        return part
+
+    monkeypatch.setattr(LeNet5, "cpu", cpu)
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    writer = SimpleNamespace(add_graph=lambda net, images: drawn.append(images))
+    images = torch.rand(1, 1, 28, 28)
+    dashboard._add_graph(writer, LeNet5("tanh"), images)
+    assert moved == [LeNet5, torch.Tensor]
+    assert drawn == [images]
 
 
 def test_versions_name_rocm(monkeypatch):

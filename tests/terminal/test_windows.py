@@ -49,7 +49,6 @@ def test_the_scripts_run(tmp_path):
         ["evaluate.py", best, "--json", "测试.json", "--figure", "测试.png"],
         ["predict.py", best, "图 像", "--out", "答案"],
         ["compare.py", "运行 \\1", "--out", "比较"],
-        ["export.py", best, "--out", "网络.onnx"],
         training,  # it is finished
     ]
     ended = run(
@@ -69,7 +68,6 @@ def test_the_scripts_run(tmp_path):
     with open(folder / "答案" / "predictions.csv", encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
     assert name in "".join(row.values())
-    assert (folder / "网络.onnx").exists()
     assert not list(folder.rglob("*.tmp"))
 
 

@@ -134,7 +134,6 @@ if __name__ == "__main__":
     import filelock  # noqa: F401
     import kornia  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
-    import onnxruntime  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torchvision  # noqa: F401
     from lightning.pytorch.trainer.connectors import signal_connector
