@@ -16,7 +16,8 @@ TRAIN = (sys.executable, str(ROOT / "train.py"))
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 TIMEOUT = 200  # seconds
 
-_forkserver = multiprocessing.get_context("forkserver")
+HAS_FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()  # Windows does not
+_forkserver = multiprocessing.get_context("forkserver" if HAS_FORKSERVER else "spawn")
 _forkserver.set_forkserver_preload(["train", "sklearn.datasets"])
 
 

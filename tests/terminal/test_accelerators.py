@@ -112,14 +112,17 @@ def test_no_training_step_is_in_64_bits(train, monkeypatch):
 
     monkeypatch.setattr(Digits, "load", load_on_the_processor)
     monkeypatch.setattr("callbacks.dashboard._add_graph", lambda *args: None)  # as the next test
-    for name in ("fit", "test"):
 
-        def run(*args, name=name, original=getattr(Trainer, name), **kwargs):
-            done.append(name)
+    def refusing(original):
+        def run(*args, **kwargs):
+            done.append(original.__name__)
             with No64Bits():
                 return original(*args, **kwargs)
 
-        monkeypatch.setattr(Trainer, name, run)
+        return run
+
+    for method in (Trainer.fit, Trainer.test):
+        monkeypatch.setattr(Trainer, method.__name__, refusing(method))
     ended = train(*QUICKLY[:-1], "true", "--trainer.accelerator", "cpu", "--run_dir", "run")
     assert (ended.status, done) == (0, ["fit", "test"]), ended.err
 
