@@ -48,7 +48,7 @@ def main() -> None:
         )
         if options.json:
             text = json.dumps(metrics, indent=2) + "\n"
-            write_atomically(options.json, lambda beside: beside.write_text(text))
+            write_atomically(options.json, lambda beside: beside.write_text(text, encoding="utf-8"))
         if options.figure:
             figure = draw_confusion_matrix(torch.tensor(metrics["confusion_matrix"]), data.classes)
             save_figure(figure, options.figure, dpi=150)

@@ -26,7 +26,7 @@ from torchvision import datasets, transforms
 from benchmarks.report import benchmark_parser, report, write_json
 from datamodules import FashionMNIST
 from datamodules.augmentation import RandomCrop
-from terminal.devices import usable_processors
+from terminal.devices import best_device, synchronize, usable_processors
 
 BATCH = 128
 CASES = {  # image size, whether cropped and mirrored, busy cores, images to time: ours, the peer's
@@ -36,7 +36,17 @@ CASES = {  # image size, whether cropped and mirrored, busy cores, images to tim
     "96 x 96": (96, False, 0, 10_000, 3_000),
     "224 x 224": (224, False, 0, 4_000, 2_000),
 }
-SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
+# Keeps a core busy until standard input ends, as it does with the process that holds its other end.
+SPIN = """
+import sys, threading
+
+def spin():
+    while True:
+        pass
+
+threading.Thread(target=spin, daemon=True).start()
+sys.stdin.buffer.read()
+"""
 
 
 def extract(root: Path, folder: Path) -> None:
@@ -65,15 +75,15 @@ def images_per_second(batches: Iterable[Tensor], most: int) -> float:
         seen += len(images)
         if seen >= most:
             break
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronize(best_device())
     return seen / (time.perf_counter() - start)
 
 
 @contextmanager
 def busy(cores: int) -> Iterator[None]:
     """Keeps `cores` cores busy, as other users of the machine do."""
-    spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(cores)]
+    command = [sys.executable, "-c", SPIN]
+    spinning = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(cores)]
     try:
         yield
     finally:
@@ -85,7 +95,7 @@ def busy(cores: int) -> Iterator[None]:
 def main() -> None:
     parser = benchmark_parser(__doc__)
     args = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     workers = sorted({0, 2, usable_processors()})
     content = []
     with tempfile.TemporaryDirectory() as folder:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from benchmarks.report import benchmark_parser, number, report, write_json
 from inference.inspection import count_macs
 from models import alexnet, densenet, googlenet, lenet, nin, resnet, vgg
+from terminal.devices import best_device, peak_memory_bytes, synchronize
 
 OURS: dict[str, Callable[[], nn.Module]] = {
     "lenet": lenet.LeNet5,
@@ -72,7 +73,7 @@ class Speed:
 
     def __init__(self, net: nn.Module, mode: str, shape: tuple[int, int, int, int]) -> None:
         level = MODES.index(mode)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = best_device()
         layout = torch.channels_last if level >= 1 else torch.contiguous_format
         self.net = net.to(self.device, memory_format=layout)
         if level >= 3:
@@ -108,13 +109,12 @@ class Speed:
         return steps * len(self.labels) / (time.perf_counter() - start)
 
     def wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(self.device)
 
 
 def matrix_rate(speed: Speed) -> float:
     """Operations per second of a large matrix product, in the precision of the network."""
-    size = 8192 if speed.device.type == "cuda" else 2048
+    size = 2048 if speed.device.type == "cpu" else 8192
     dtype = torch.bfloat16 if speed.autocast else torch.float32
     left, right = torch.rand(2, size, size, device=speed.device).to(dtype)
     rates = []
@@ -158,7 +158,7 @@ def main() -> None:
                     content[-1]["limit"] = limit
                     reached = statistics.median(rates["ours"]) / limit
                     print(f"  limit {number(limit)} images/s, {reached:.0%} of it reached")
-            if torch.cuda.is_available():
+            if speeds["ours"].device.type != "cpu":
                 del speeds
                 memory = peak_memory(name, mode, shape)
                 content[-1]["memory_bytes"] = memory
@@ -168,11 +168,13 @@ def main() -> None:
 
 def peak_memory(name: str, mode: str, shape: tuple[int, int, int, int]) -> int:
     """Peak GPU memory allocated by training our network alone."""
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    module = torch.get_device_module(best_device())
+    module.empty_cache()
+    if hasattr(module, "reset_peak_memory_stats"):  # MPS counts no peak
+        module.reset_peak_memory_stats()
     speed = Speed(OURS[name](), mode, shape)
     speed.images_per_second(speed.train_step, 3)
-    return torch.cuda.max_memory_allocated()
+    return peak_memory_bytes(speed.device)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import lightning
 import torch
 
-from terminal.devices import limit_threads, usable_processors
+from terminal.devices import best_device, device_name, limit_threads, usable_processors
 
 
 def benchmark_parser(description: str) -> argparse.ArgumentParser:
@@ -26,12 +26,12 @@ def benchmark_parser(description: str) -> argparse.ArgumentParser:
 
 def machine() -> dict[str, str | int]:
     """The machine that the figures were measured on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    device = best_device()
     return {
         "cpu": platform.processor() or platform.machine(),
         "cores": usable_processors(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
+        "gpu": "none" if device.type == "cpu" else device_name(device),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "lightning": lightning.__version__,
@@ -63,7 +63,8 @@ def write_json(file: Path | None, reports: Sequence[dict[str, Any]]) -> None:
     """Prints the machine and, if `file` is given, writes the machine and the reports to it."""
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
     if file:
-        file.write_text(json.dumps({"machine": machine(), "reports": reports}, indent=2) + "\n")
+        text = json.dumps({"machine": machine(), "reports": reports}, indent=2) + "\n"
+        file.write_text(text, encoding="utf-8")
 
 
 def number(value: float) -> str:

@@ -166,11 +166,12 @@ def _writer(trainer: Trainer) -> SummaryWriter | None:
 
 def _add_graph(writer: SummaryWriter, net: nn.Module, images: Tensor) -> None:
     # On a copy in eval mode: tracing changes the module, and draws random numbers in train mode.
+    # On the processor: it compares outputs in 64 bits, which MPS does not have.
     try:
-        net = copy.deepcopy(net).eval()
+        net = copy.deepcopy(net).cpu().eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            writer.add_graph(net, images.to(next(net.parameters()).dtype))
+            writer.add_graph(net, images.cpu().to(next(net.parameters()).dtype))
     except Exception as error:  # a missing graph must not stop the training
         reason = str(error).partition("\n")[0][:200]  # tracing also prints tensors
         warn(f"TensorBoard shows no graph: {type(error).__name__} {reason}")

@@ -5,7 +5,8 @@ import threading
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+# Windows has no SIGUSR1.
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 class CrashOnly(Callback):

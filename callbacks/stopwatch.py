@@ -9,6 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from terminal.devices import synchronize
+
 
 class Stopwatch(Callback):
     """Measures the time of the whole training, and of its steps without validation or checkpoints.
@@ -79,6 +81,5 @@ class Stopwatch(Callback):
 
     def _pause(self, trainer: Trainer) -> None:
         """Adds the time of the steps since the start or the last validation of this epoch."""
-        if trainer.strategy.root_device.type == "cuda":
-            torch.cuda.synchronize(trainer.strategy.root_device)
+        synchronize(trainer.strategy.root_device)
         self._step_seconds += time.perf_counter() - self._steps_start

@@ -198,10 +198,12 @@ class Torchvision(DecodedImages):
         digest = hashlib.sha256(made_of.encode()).hexdigest()[:16]
         kept = self.cache / self.kind.__name__ / f"{of}-{digest}.labels"
         with suppress(OSError, ValueError, TypeError):
-            return _as_classes(self.dataset, json.loads(kept.read_text()))
+            return _as_classes(self.dataset, json.loads(kept.read_text(encoding="utf-8")))
         labels = _as_classes(self.dataset, [dataset[index][1] for index in range(len(dataset))])
         with suppress(OSError):  # they are only read again
-            write_atomically(kept, lambda path: path.write_text(json.dumps(labels.tolist())))
+            write_atomically(
+                kept, lambda path: path.write_text(json.dumps(labels.tolist()), encoding="utf-8")
+            )
         return labels
 
     @cached_property

@@ -30,7 +30,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     check_files(["--config", str(path)])
     if not path.exists():
         raise UserError(f"there is no config {path}.")
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     found = [content.get(key) if isinstance(content, dict) else None for key in PARTS]
     found = [{"class_path": part} if isinstance(part, str) else part for part in found]
     for part in found:

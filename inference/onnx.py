@@ -110,7 +110,9 @@ def measured(checkpoint: Path) -> dict[str, Any]:
             return {}  # the scores are those of the best epoch
         if keeper["best_score"]:
             found["val_accuracy"] = float(keeper["best_score"][0])
-        results = json.loads((checkpoint.parent.parent / "results.json").read_text())
+        results = json.loads(
+            (checkpoint.parent.parent / "results.json").read_text(encoding="utf-8")
+        )
         if results["best_epoch"] == content["epoch"]:
             found["test_accuracy"] = float(results["test_accuracy"])
             found["commit"] = str(results["commit"])

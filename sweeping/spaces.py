@@ -30,7 +30,8 @@ def read_space(path: Path) -> dict[str, BaseDistribution]:
         UserError: If the file cannot be read or is invalid.
     """
     try:
-        space = get_loader("yaml")(path.read_text())  # reads 1e-4 as a number, as in configs
+        # Reads 1e-4 as a number, as in configs.
+        space = get_loader("yaml")(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"cannot read the space {path}: {error}.") from error
     if not isinstance(space, dict) or not space:

@@ -4,15 +4,21 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, _paths
 
 from terminal.errors import UserError
 
 OF_THE_SHELL = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # --config <(...)
+
+
+def read_configs_in_utf8() -> None:
+    """Lets the parser read files in UTF-8: by itself it takes the encoding of the system."""
+    _paths.open = partial(open, encoding="utf-8")
 
 
 def check_files(args: Sequence[str]) -> None:
@@ -29,7 +35,7 @@ def check_files(args: Sequence[str]) -> None:
         if os.path.exists(path) and not os.path.isfile(path):
             raise UserError(f"the config {path} is not a file.")  # opening a pipe would block
         try:
-            root = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
+            root = yaml.compose(Path(path).read_text(encoding="utf-8"), yaml.SafeLoader)
         except FileNotFoundError:
             continue  # the parser reports it
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:

@@ -3,10 +3,18 @@
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
+
 UNFINISHED = ".classic-cnns.tmp"  # a suffix that no other program uses
+PATIENCE = (0.01, 0.05, 0.2, 0.5, 1.0)  # seconds between the attempts to replace a file
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -25,16 +33,50 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     os.close(handle)
     try:
         write(Path(name))
-        with open(name, "rb") as file:
-            os.fsync(file.fileno())
+        with open(name, "r+b") as file:  # Windows flushes only what may be written
+            _flush(file.fileno())
         os.chmod(name, 0o666 & ~_umask())  # only the owner can read mkstemp's files
-        os.replace(name, path)
+        _replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)  # so that the rename survives a power cut
-    os.close(folder)
+    _flush_folder(path.parent)
+
+
+def _flush(descriptor: int) -> None:
+    """Flushes to the disk itself: on macOS, `os.fsync` alone leaves content in the disk's cache."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        with suppress(OSError):  # of file systems that do not have it, each by another error
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def _replace(name: str, path: Path) -> None:
+    """Renames a file; on Windows, that fails while a program has `path` open, if only to read."""
+    for seconds in PATIENCE:
+        with suppress(PermissionError):
+            return os.replace(name, path)
+        time.sleep(seconds)
+    os.replace(name, path)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flushes a folder, so that a rename in it survives a power cut, where the system can do so.
+
+    Windows does not open folders, and some network file systems do not flush them.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        _flush(descriptor)
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk fails
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

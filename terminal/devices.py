@@ -1,12 +1,17 @@
 """The processor or GPU that a script runs on: its name, its threads, its memory."""
 
+import ctypes
 import os
 import platform
-import resource
 import sys
 
 import joblib
 import torch
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
 
 SET_BY_THE_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -33,19 +38,54 @@ def limit_threads(processes: int = 1) -> None:
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU or other accelerator if there is one, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {usable_processors()} cores)"
+    if device.type == "cpu":
+        return f"cpu ({platform.machine()}, {usable_processors()} cores)"
+    if device.type == "mps":
+        return f"mps ({torch.backends.mps.get_name()})"
+    return torch.get_device_module(device).get_device_name(device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for the work that an accelerator has been given; a CPU is never behind."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory of the run: allocated GPU memory, or the memory of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    """Peak memory of the run: allocated GPU memory, or the memory of the process on a CPU.
+
+    MPS has no peak: what its driver holds for the process now, with the freed memory it keeps.
+    """
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if device.type != "cpu":
+        return torch.accelerator.max_memory_allocated(device)
+    if resource is None:
+        return _peak_on_windows()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class _MemoryCounters(ctypes.Structure):
+    """PROCESS_MEMORY_COUNTERS of the Windows API."""
+
+    _fields_ = (
+        ("size", ctypes.c_uint32),
+        ("page_faults", ctypes.c_uint32),
+        ("peak_working_set", ctypes.c_size_t),
+        ("others", ctypes.c_size_t * 7),
+    )
+
+
+def _peak_on_windows() -> int:
+    kernel = ctypes.windll.kernel32
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    counters = _MemoryCounters(size=ctypes.sizeof(_MemoryCounters))
+    process = ctypes.c_void_p(kernel.GetCurrentProcess())
+    kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.size)
+    return counters.peak_working_set

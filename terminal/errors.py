@@ -3,11 +3,11 @@
 import errno
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SIGPIPE = 13  # the signal module of Windows does not name it
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # The parts of a jsonargparse message.
@@ -40,8 +40,11 @@ class UserError(Exception):
 def one_line_errors() -> Iterator[None]:
     """Prints a `UserError` or a system error as one line on stderr, and exits with status 2.
 
-    Ctrl-C prints one line too, with status 130, as shells use for it.
+    Ctrl-C prints one line too, with status 130, as shells use for it. A character that the console
+    cannot show is printed as an escape sequence.
     """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it
     try:
         yield
     except UserError as error:
@@ -49,7 +52,7 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(2)
     except BrokenPipeError:  # the reader of stdout has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(128 + SIGPIPE)
     except OSError as error:  # of the system, not a bug
         way_out = ". Free some space, and give the same command again"
         _print("error", f"{error}{way_out if error.errno in DISK_IS_FULL else ''}.")

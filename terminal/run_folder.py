@@ -61,7 +61,7 @@ class RunFolder:
         if self._path is None:
             return False
         try:
-            results = json.loads(self.results.read_text())
+            results = json.loads(self.results.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
             return False
         except OSError as error:
@@ -106,7 +106,7 @@ class RunFolder:
             UserError: If it cannot be written.
         """
         try:
-            write_atomically(self.config, lambda path: path.write_text(config))
+            write_atomically(self.config, lambda path: path.write_text(config, encoding="utf-8"))
         except OSError as error:
             raise _cannot_write(error) from error
 

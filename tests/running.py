@@ -16,7 +16,8 @@ TRAIN = (sys.executable, str(ROOT / "train.py"))
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 TIMEOUT = 200  # seconds
 
-_forkserver = multiprocessing.get_context("forkserver")
+HAS_FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()  # Windows does not
+_forkserver = multiprocessing.get_context("forkserver" if HAS_FORKSERVER else "spawn")
 _forkserver.set_forkserver_preload(["train", "sklearn.datasets"])
 
 
@@ -171,7 +172,7 @@ def all_gone(pids: Path, within: float) -> bool:
 
 def _is_alive(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"  # a zombie has ended

@@ -84,7 +84,7 @@ def write_run(folder, lr=0.01, optimizer="torch.optim.SGD", options=None, **resu
 
 
 def read_rows(path):
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -103,7 +103,7 @@ def test_runs_that_differ_only_in_the_seed_are_one_row(compare, tmp_path):
     assert float(row["test_accuracy_mean"]) == pytest.approx(statistics.mean(accuracies))
     assert float(row["test_accuracy_std"]) == pytest.approx(statistics.stdev(accuracies))
     assert (row["parameters"], row["macs"]) == ("61706", "416520")
-    text = Path("runs/comparison/results.md").read_text()
+    text = Path("runs/comparison/results.md").read_text(encoding="utf-8")
     for figure in ("99.23 ± 0.15", "cpu (x86_64, 2 cores)", "32-true", "| f6543b0-dirty |"):
         assert figure in text
 
@@ -437,7 +437,7 @@ def test_control_characters_in_names_have_no_effect(compare, tmp_path):
     assert (ended.status, ended.err) == (0, "")
     assert all(char.isprintable() or char == "\n" for char in ended.out)
     assert r"3\x1b[31m: unfinished" in ended.out
-    page = Path("runs/comparison/results.md").read_text()
+    page = Path("runs/comparison/results.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
     assert len(rows) == 2 + 2

@@ -23,7 +23,7 @@ def best(digits_run):
 
 
 def rows(folder):
-    with open(folder / "predictions.csv", newline="") as file:
+    with open(folder / "predictions.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

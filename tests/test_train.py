@@ -73,7 +73,7 @@ def test_scalars_have_the_same_names_in_both_logs(digits_run):
     events = EventAccumulator(str(digits_run))
     events.Reload()
     assert set(events.Tags()["scalars"]) == SCALARS | PERFORMANCE
-    with open(digits_run / "metrics.csv") as file:
+    with open(digits_run / "metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == SCALARS | {"step", "epoch"}
     for name in SCALARS:
@@ -94,7 +94,7 @@ def test_the_best_checkpoint_is_the_one_that_is_tested(quickstart, tmp_path):
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert (best["epoch"], last["epoch"]) == (0, 2)
-    with open(tmp_path / "run" / "metrics.csv") as file:
+    with open(tmp_path / "run" / "metrics.csv", encoding="utf-8") as file:
         accuracies = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
     assert results["val_accuracy"] == accuracies[0] > max(accuracies[1:])
     assert results["test_accuracy"] > 0.5
@@ -210,9 +210,9 @@ def test_the_users_loggers_and_checkpoints_are_added_to_ours(quickstart, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own", "run"]
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["best.ckpt", "epoch=0.ckpt", "last.ckpt"]
-    with open(tmp_path / "run" / "metrics.csv", newline="") as ours:
+    with open(tmp_path / "run" / "metrics.csv", encoding="utf-8", newline="") as ours:
         (own,) = (tmp_path / "own").rglob("metrics.csv")
-        with open(own, newline="") as theirs:
+        with open(own, encoding="utf-8", newline="") as theirs:
             figures = [
                 {float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]}
                 for file in (ours, theirs)

@@ -26,7 +26,7 @@ def photograph_dashboard(folder: Path, chromium: str) -> None:
         [sys.executable, "-m", "tensorboard.main", "--logdir", folder.name, "--port", "0"],
         cwd=folder.parent,  # the page shows the path as it is given
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     try:
         lines = (re.search(r"http://\S+", line) for line in server.stderr)

@@ -53,7 +53,7 @@ NAMES = {
 
 def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
     """The cells of a recipe by column; only the known ones if it has not been run."""
-    config = yaml.safe_load((ROOT / command[1]).read_text())
+    config = yaml.safe_load((ROOT / command[1]).read_text(encoding="utf-8"))
     path = Path(command[1]).relative_to("configs").with_suffix("")
     cells = {
         "network": network(path.name),
@@ -85,7 +85,7 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
 @cache
 def parameters_and_macs(config: str) -> tuple[int, int]:
     """Parameters and MACs of the network of a config, without a run."""
-    parts = yaml.safe_load((ROOT / config).read_text())
+    parts = yaml.safe_load((ROOT / config).read_text(encoding="utf-8"))
     net = parts["model"]["init_args"]["net"]
     module, _, made_by = net["class_path"].rpartition(".")
     with torch.device("meta"):
@@ -142,7 +142,7 @@ def is_for_a_gpu(name: str) -> bool:
 
 def current(page: str) -> str:
     """The text of a page with up-to-date tables."""
-    text = (ROOT / page).read_text()
+    text = (ROOT / page).read_text(encoding="utf-8")
     for place, mark, columns, were_run in TABLES:
         if place == page:
             between = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
@@ -155,7 +155,7 @@ def current(page: str) -> str:
 
 if __name__ == "__main__":
     for page in dict.fromkeys(place for place, *_ in TABLES):
-        if (now := current(page)) != (ROOT / page).read_text():
+        if (now := current(page)) != (ROOT / page).read_text(encoding="utf-8"):
             if sys.argv[1:] == ["--check"]:
                 sys.exit(f"{page} is stale: python -m tools.results_table")
-            (ROOT / page).write_text(now)
+            (ROOT / page).write_text(now, encoding="utf-8")

@@ -37,7 +37,7 @@ def files(root: Path = ROOT) -> dict[str, Path]:
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
     """The files that a file imports, also within functions and for types only."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         if isinstance(node, ast.ImportFrom) and node.module in known:
@@ -69,7 +69,7 @@ def describe() -> Iterator[str]:
     for rooms in reversed(FLOORS):
         for room in rooms:
             own = {name: path for name, path in known.items() if name.partition(".")[0] == room}
-            lines = sum(len(path.read_text().splitlines()) for path in own.values())
+            lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in own.values())
             needed = {other.partition(".")[0] for p in own.values() for other in imports(p, known)}
             lower = sorted(needed - {room}, key=lambda other: FLOOR_OF[other])
             total += lines

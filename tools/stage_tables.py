@@ -104,12 +104,12 @@ def stale_pages(folder: Path = PAGES, rewrite: bool = False) -> list[Path]:
     """The pages whose tables differ from the code; `rewrite` updates them."""
     stale = []
     for page in sorted(folder.glob("*.md")):
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         current = TABLE.sub(lambda match: match[1] + table(match[2]) + match[3], text)
         if current != text:
             stale.append(page)
             if rewrite:
-                page.write_text(current)
+                page.write_text(current, encoding="utf-8")
     return stale
 
 

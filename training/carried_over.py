@@ -71,6 +71,8 @@ def _given(option: str, value: str = "") -> set[str]:
         return {key}  # a large file, not a config
     part: Any = joined or value
     with suppress(yaml.YAMLError, ValueError):  # otherwise a plain value or a binary file
-        part = yaml.safe_load(Path(part).read_text() if os.path.isfile(part) else part)
+        part = yaml.safe_load(
+            Path(part).read_text(encoding="utf-8") if os.path.isfile(part) else part
+        )
     parts = _walk("" if key in ("c", "config") else key, part)
     return {key for key, part in parts if not isinstance(part, dict)}

@@ -30,7 +30,7 @@ from inference.configs import follow_the_data
 from inference.inspection import count_macs, count_parameters, count_trained
 from lit_modules import LitClassifier, Schedules
 from lit_modules.hyperparameters import DOWNLOADED, ask_no_other_python
-from terminal.arguments import check_files, check_texts, suggestion
+from terminal.arguments import check_files, check_texts, read_configs_in_utf8, suggestion
 from terminal.console import filter_known_warnings
 from terminal.devices import device_name, limit_threads
 from terminal.errors import UserError, raising, warn
@@ -88,6 +88,7 @@ class TrainingCLI(LightningCLI):
         die_with_the_launcher()
         filter_known_warnings()
         ask_no_other_python()
+        read_configs_in_utf8()
         super().__init__(
             LitClassifier,
             InMemoryDataModule,

@@ -71,7 +71,7 @@ class RunCSV(Logger):
         columns = ["step", *sorted({name for row in self.rows.values() for name in row} - {"step"})]
 
         def write(path: Path) -> None:
-            with open(path, "w", newline="") as file:
+            with open(path, "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(self.rows[step] for step in sorted(self.rows))
@@ -88,7 +88,7 @@ class RunCSV(Logger):
         if step == 0 or not self.run.metrics.exists():
             return
         try:
-            with open(self.run.metrics, newline="") as file:
+            with open(self.run.metrics, newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     if int(row["step"]) < step:
                         values = {k: float(v) for k, v in row.items() if k != "step" and v}

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from datamodules import InMemoryDataModule
 from inference.inspection import check_outputs, count_trained
 from lit_modules import LitClassifier
+from terminal.devices import best_device
 from terminal.errors import UserError, raising, warn
 
 
@@ -63,7 +64,7 @@ def _twice(*tensors: Tensor) -> list[Tensor]:
 
 
 def check_precision(module: LitClassifier, precision: str | int, accelerator: str) -> None:
-    """Checks that the device has 16-bit arithmetic, and that the optimizer's eps is not 0 in it.
+    """Checks that the device has this arithmetic, and that the optimizer's eps is not 0 in it.
 
     With an eps of 0, the training would seem to diverge.
 
@@ -75,9 +76,14 @@ def check_precision(module: LitClassifier, precision: str | int, accelerator: st
     Raises:
         UserError: If not; names what to set instead.
     """
-    is_on_processor = accelerator == "cpu" or not torch.accelerator.is_available()
-    if str(precision) in ("16", "16-mixed") and is_on_processor:
+    device = "cpu" if accelerator == "cpu" else best_device().type
+    if str(precision) in ("16", "16-mixed") and device == "cpu":
         raise UserError(f"trainer.precision {precision} needs a GPU. Set bf16-mixed or 32-true.")
+    if str(precision) in ("64", "64-true") and device == "mps":
+        raise UserError(
+            f"trainer.precision {precision}: MPS has no 64-bit numbers. Set 32-true, or "
+            "--trainer.accelerator cpu."
+        )
     eps = module.build_optimizer().defaults.get("eps")
     is_zero = isinstance(eps, float) and not torch.tensor(eps, dtype=torch.float16)
     if precision == "16-true" and is_zero:

@@ -2,6 +2,8 @@
 
 import torch
 
+from terminal.devices import best_device
+
 # MACs of a forward pass per image. Below this, a CPU gains little or nothing: converting short sums
 # to bfloat16 takes about as long as it saves.
 WORTHWHILE_MACS = 10_000_000
@@ -14,10 +16,11 @@ def usual_precision(accelerator: str, macs: int) -> str:
         accelerator: Accelerator of the Trainer.
         macs: MACs of the network's forward pass for one image.
     """
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+    device = "cpu" if accelerator == "cpu" else best_device().type
+    if device == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has_bf16 = macs >= WORTHWHILE_MACS and _processor_has_bf16()
+    else:  # other accelerators: not measured
+        has_bf16 = device == "cpu" and macs >= WORTHWHILE_MACS and _processor_has_bf16()
     return "bf16-mixed" if has_bf16 else "32-true"
 
 

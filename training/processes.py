@@ -1,5 +1,6 @@
 """Training with several processes: checks, common decisions and termination."""
 
+import ctypes
 import json
 import os
 import threading
@@ -14,6 +15,8 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, Lightning
 from terminal.errors import UserError, raising
 
 DECISION = "TRAINING_DECISION"  # passes decisions to the processes that Lightning starts
+# Of the Windows API: SYNCHRONIZE and INFINITE.
+MAY_BE_WAITED_FOR, WITHOUT_LIMIT = 0x00100000, 0xFFFFFFFF
 
 
 def check_processes(trainer: Trainer, batch_size: int, run_dir_is_named: bool) -> None:
@@ -90,11 +93,23 @@ def die_with_the_launcher() -> None:
     launcher = json.loads(os.environ.get(DECISION, "{}")).get("launcher", os.getppid())
 
     def watch() -> None:
-        while os.getppid() == launcher:
-            time.sleep(1)
+        _wait_for_the_end_of(launcher)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait_for_the_end_of(launcher: int) -> None:
+    """Returns when the process that started this one, of the given id, has ended."""
+    if hasattr(ctypes, "windll"):
+        # On Windows the id of the parent never changes, and is that of venv's starter of Python.
+        kernel = ctypes.windll.kernel32
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        handle = kernel.OpenProcess(MAY_BE_WAITED_FOR, False, launcher)
+        kernel.WaitForSingleObject(ctypes.c_void_p(handle), WITHOUT_LIMIT)
+        return
+    while os.getppid() == launcher:
+        time.sleep(1)
 
 
 def disconnect() -> None:

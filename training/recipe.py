@@ -105,7 +105,9 @@ def check_recipe(run: RunFolder, config: str) -> None:
         UserError: If the recipe in its `config.yaml` is another, with the first key that differs.
     """
     try:
-        configs = [yaml.safe_load(text) for text in (run.config.read_text(), config)]
+        configs = [
+            yaml.safe_load(text) for text in (run.config.read_text(encoding="utf-8"), config)
+        ]
         before, now = ({SEED: parsed.get(SEED)} | recipe(parsed) for parsed in configs)
     except (OSError, ValueError, AttributeError, yaml.YAMLError):
         return  # nothing to compare with: the checkpoint's network was compared
@@ -133,7 +135,7 @@ def check_images(run: RunFolder, digest: str) -> None:
     Raises:
         UserError: If its images were others.
     """
-    before = json.loads(run.results.read_text()).get("images", digest)
+    before = json.loads(run.results.read_text(encoding="utf-8")).get("images", digest)
     if before != digest:
         raise UserError(
             f"the run in {run.path} is finished, and was of other images. Restore them, or name "

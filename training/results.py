@@ -67,9 +67,8 @@ def count_test_images(trainer: Trainer) -> int:
 
 def write_results(run: RunFolder, results: dict[str, Any]) -> None:
     """Writes `results.json` atomically."""
-    write_atomically(
-        run.results, lambda path: path.write_text(json.dumps(results, indent=2) + "\n")
-    )
+    text = json.dumps(results, indent=2) + "\n"
+    write_atomically(run.results, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def versions() -> dict[str, str | None]:
@@ -79,6 +78,7 @@ def versions() -> dict[str, str | None]:
         "torchvision": torchvision.__version__,
         "lightning": lightning.__version__,
         "cuda": torch.version.cuda,
+        "hip": torch.version.hip,
     }
 
 
@@ -87,7 +87,7 @@ def commit() -> str | None:
     root = Path(__file__).parent.parent
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        found = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10)
+        found = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None

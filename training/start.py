@@ -94,7 +94,7 @@ def start_run(initial: str, run: RunFolder, net: nn.Module, num_classes: int) ->
 
 def _started_from(run: RunFolder) -> Source | None:
     with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return Source.of(yaml.safe_load(run.config.read_text())["init_from"])
+        return Source.of(yaml.safe_load(run.config.read_text(encoding="utf-8"))["init_from"])
     return None  # a config that cannot be read is written again
 
 

@@ -91,7 +91,9 @@ def main():
         trainer.validate(module, data, verbose=False)
         trainer.test(module, data, verbose=False)
         trainer.predict(module, data)
-        Path(f"{name}.{trainer.global_rank}.json").write_text(json.dumps(module.seen))
+        Path(f"{name}.{trainer.global_rank}.json").write_text(
+            json.dumps(module.seen), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

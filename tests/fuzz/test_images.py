@@ -150,7 +150,7 @@ def draw(path):
 
 
 def table(folder):
-    with open(folder / "predictions.csv", newline="") as file:
+    with open(folder / "predictions.csv", encoding="utf-8", newline="") as file:
         return {row["file"]: row["class_1"] for row in csv.DictReader(file)}
 
 

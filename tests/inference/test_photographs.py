@@ -53,7 +53,7 @@ def best(digits_run):
 
 
 def rows(folder):
-    with open(folder / "predictions.csv", newline="") as file:
+    with open(folder / "predictions.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

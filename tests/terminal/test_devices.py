@@ -68,7 +68,7 @@ class Threads(Callback):
     """Records the number of threads in training."""
 
     def on_train_start(self, trainer, pl_module):
-        Path("threads.json").write_text(json.dumps(torch.get_num_threads()))
+        Path("threads.json").write_text(json.dumps(torch.get_num_threads()), encoding="utf-8")
 
 
 @pytest.mark.slow

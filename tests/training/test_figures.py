@@ -223,7 +223,7 @@ def plain_loop(checkpoint: Path) -> tuple[float, float]:
 
 
 def rows_of(folder):
-    with open(folder / "metrics.csv", newline="") as file:
+    with open(folder / "metrics.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [{name: float(value) for name, value in row.items() if value} for row in rows]
 

@@ -19,7 +19,7 @@ def processor(monkeypatch):
             torch.cpu, "get_capabilities", lambda: dict.fromkeys(capabilities, True)
         )
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: torch_uses)
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr("training.precision.best_device", lambda: torch.device("cpu"))
 
     return believe
 
@@ -56,7 +56,7 @@ def test_a_processor_that_torch_may_not_use_fully(processor):
 @pytest.mark.parametrize("has_bf16", [True, False])
 def test_a_gpu(monkeypatch, processor, has_bf16):
     processor()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("training.precision.best_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     assert usual_precision("auto", 1) == ("bf16-mixed" if has_bf16 else "32-true")
     assert usual_precision("cpu", 10**9) == "32-true"
