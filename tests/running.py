@@ -17,7 +17,9 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 TIMEOUT = 200  # seconds
 
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["train", "sklearn.datasets"])
+_forkserver.set_forkserver_preload(
+    ["train", "training.cli", "training.results", "sklearn.datasets"]
+)
 
 
 class Ended(NamedTuple):
