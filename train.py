@@ -3,24 +3,35 @@
 The same command with the same --run_dir resumes a killed run.
 """
 
-import torch
+import sys
+from typing import TYPE_CHECKING
 
-from terminal.console import print_facts
 from terminal.errors import one_line_errors
-from terminal.run_folder import RunFolder
-from training.cli import TrainingCLI
-from training.results import collect_results, write_results
+from training.help import print_help
+
+if TYPE_CHECKING:
+    from terminal.run_folder import RunFolder
+    from training.cli import TrainingCLI
 
 
 def main() -> None:
     with one_line_errors():
+        if print_help(sys.argv[1:]):
+            return
+        from training.cli import TrainingCLI  # takes seconds, and help should not
+
         cli = TrainingCLI()
         with cli.open_run() as run:
             train(cli, run)
 
 
-def train(cli: TrainingCLI, run: RunFolder) -> None:
+def train(cli: "TrainingCLI", run: "RunFolder") -> None:
     """Fits, tests the best checkpoint and writes the results; in every process."""
+    import torch
+
+    from terminal.console import print_facts
+    from training.results import collect_results, write_results
+
     trainer = cli.trainer
     is_first = trainer.is_global_zero
     if cli.is_finished:
@@ -40,15 +51,7 @@ def train(cli: TrainingCLI, run: RunFolder) -> None:
     if is_first and not cli.is_trial:
         results = collect_results(cli, test_metrics)
         write_results(run, results)
-        tests_all = results["test_images"] == len(cli.datamodule.splits["test"].labels)
-        print_facts(
-            {
-                "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}"
-                + ("" if tests_all else f", of {results['test_images']:,} images alone"),
-                "best": f"{run.best} (epoch {results['best_epoch'] + 1})",
-                "look": f"tensorboard --logdir {run.path.parent}",
-            }
-        )
+        print_facts(cli.facts_of(results))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ TIMEOUT = 200  # seconds
 
 HAS_FORKSERVER = "forkserver" in multiprocessing.get_all_start_methods()  # Windows does not
 _forkserver = multiprocessing.get_context("forkserver" if HAS_FORKSERVER else "spawn")
-_forkserver.set_forkserver_preload(["train", "sklearn.datasets"])
+_forkserver.set_forkserver_preload(
+    ["train", "training.cli", "training.results", "sklearn.datasets"]
+)
 
 
 class Ended(NamedTuple):

@@ -19,7 +19,7 @@ FLOORS = (
     ("callbacks", "inference"),
     ("training",),
     ("comparison", "sweeping"),
-    ("train", "evaluate", "predict", "export", "compare", "sweep"),
+    ("train", "evaluate", "predict", "export", "compare", "sweep", "tasks"),
     ("benchmarks",),
     ("tools",),
 )

@@ -38,6 +38,7 @@ from terminal.run_folder import RunFolder
 from training.carried_over import carried_over, given_keys
 from training.checkpoints import AtomicCheckpointIO, find_checkpoint
 from training.duration import long_training
+from training.help import readable_class_help
 from training.loggers import RunCSV, RunTensorBoard
 from training.network_checks import check_network, check_precision, check_schedule
 from training.precision import usual_precision
@@ -62,8 +63,10 @@ from training.trainer_options import (
     is_trial,
 )
 
-DESCRIPTION = """Trains a network: python train.py --config configs/lenet.yaml. Any key of the
-config can be overridden: --trainer.max_epochs 3 --data.batch_size 64 --model.net.activation tanh.
+DESCRIPTION = """Trains a network. Any key of the config can be overridden: --trainer.max_epochs 3
+--data.batch_size 64 --model.net.activation tanh. The keys of a class: --model.net.help
+models.lenet.LeNet5, --model.optimizer.help torch.optim.AdamW, --data.help datamodules.MNIST,
+--model.help lit_modules.LitClassifier.
 """
 
 
@@ -103,6 +106,7 @@ class TrainingCLI(LightningCLI):
             },
             parser_kwargs={
                 "description": DESCRIPTION,
+                "usage": "python train.py --config FILE [--KEY VALUE ...]",
                 "exit_on_error": False,
                 "allow_abbrev": False,
             },
@@ -138,10 +142,14 @@ class TrainingCLI(LightningCLI):
             raise UserError(
                 "no config: python train.py --config configs/quickstart.yaml, for example."
             )
-        check_files(sys.argv[1:] if args is None else args)
+        args = sys.argv[1:] if args is None else args
+        check_files(args)
         advice = ". See python train.py --help, and the config files in configs/."
         try:
-            with raising(ArgumentError, TypeError, ValueError, KeyError, advice=advice):
+            with (
+                raising(ArgumentError, TypeError, ValueError, KeyError, advice=advice),
+                readable_class_help(args),
+            ):
                 super().parse_arguments(parser, args)
         except UserError as error:
             raise UserError(f"{error}{suggestion(str(error), parser)}") from error
@@ -151,7 +159,6 @@ class TrainingCLI(LightningCLI):
         seed = self.config.seed_everything
         if type(seed) is not int or not 0 <= seed < 2**32:
             raise UserError(f"seed_everything must be a number from 0 to 2^32 - 1, got {seed}.")
-        args = sys.argv[1:] if args is None else args
         self.given = given_keys(args)
         self.kept = carried_over(parser, args, self.config)
 
@@ -363,6 +370,16 @@ class TrainingCLI(LightningCLI):
         """Whether the function that makes the network is told to load weights itself."""
         arguments = self.config.model.init_args.net.get("init_args") or {}
         return any(arguments.get(name) for name in DOWNLOADED)
+
+    def facts_of(self, results: dict[str, Any]) -> dict[str, str]:
+        """The lines that are printed after the training."""
+        tests_all = results["test_images"] == len(self.datamodule.splits["test"].labels)
+        return {
+            "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}"
+            + ("" if tests_all else f", of {results['test_images']:,} images alone"),
+            "best": f"{self.run.best} (epoch {results['best_epoch'] + 1})",
+            "look": f"tensorboard --logdir {self.run.path.parent}",
+        }
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
