@@ -10,20 +10,20 @@ from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, 
 from terminal.console import console
 from terminal.devices import best_device
 from terminal.errors import UserError, one_line_errors, printable
-from terminal.scripts import ScriptParser, output_folder
+from terminal.scripts import ScriptParser
 
 
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser("Classifies images, or ten images of the test set.")
         parser.add_argument("images", nargs="*", type=Path, help="image files, or folders of them")
-        parser.add_argument("--out", type=output_folder, default=Path("predictions"), metavar="DIR")
-        parser.add_argument("--top_k", type=int, help="classes to name for each image; 3 of many")
+        parser.add_output_folder("predictions", "predictions.csv and predictions.png")
+        parser.add_argument("--top_k", type=int, help="classes to name for each image; default: 3")
         parser.add_argument(
             "--invert",
             choices=("auto", "yes", "no"),
             default="auto",
-            help="whether images are dark on light; auto looks at the border of each",
+            help="whether the images are dark on light; auto, the default, looks at their borders",
         )
         options = parser.parse_intermixed_args()
         classifier, data = load_by_options(options)
