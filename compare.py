@@ -8,7 +8,7 @@ from comparison.recipes import group
 from comparison.tables import terminal_table, write_tables
 from terminal.console import console
 from terminal.errors import UserError, one_line_errors, printable, raising
-from terminal.scripts import OneLineParser, output_folder
+from terminal.scripts import OneLineParser
 
 
 def main() -> None:
@@ -19,11 +19,9 @@ def main() -> None:
             nargs="*",
             type=Path,
             default=[Path("runs")],
-            help="run folders, or parent folders; default: runs",
+            help="folders of runs, or folders that contain such; default: runs",
         )
-        parser.add_argument(
-            "--out", type=output_folder, default=Path("runs/comparison"), metavar="DIR"
-        )
+        parser.add_output_folder("runs/comparison", "the tables and figures")
         options = parser.parse_args()
         runs, left_out = read_runs(options.runs)
         recipes, repeated = group(runs)

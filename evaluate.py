@@ -11,16 +11,15 @@ from terminal.atomic import write_atomically
 from terminal.console import print_facts, print_table
 from terminal.devices import best_device
 from terminal.errors import one_line_errors
-from terminal.scripts import PICTURES, ScriptParser, output_file
+from terminal.scripts import PICTURES, ScriptParser
 
 
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser("Measures a network on its test set, exactly, on one device.")
-        parser.add_argument("--data", metavar="NAME", help="another dataset, such as FashionMNIST")
-        parser.add_argument("--json", type=output_file(".json"), help="path of the figures")
-        figure = output_file(*PICTURES)
-        parser.add_argument("--figure", type=figure, help="path of the confusion-matrix plot")
+        parser.add_argument("--data", metavar="NAME", help="another test set, such as FashionMNIST")
+        parser.add_output_file("--json", "all figures, as JSON", ".json")
+        parser.add_output_file("--figure", "the confusion matrix, as a picture", *PICTURES)
         options = parser.parse_args()
         classifier, data = load_by_options(options)
         data.prepare_data()

@@ -6,7 +6,7 @@ from inference.loading import load_by_options
 from inference.onnx import CHECKED, export_onnx, measured
 from terminal.console import print_facts
 from terminal.errors import one_line_errors
-from terminal.scripts import ScriptParser, output_file
+from terminal.scripts import ScriptParser
 from training.results import commit
 
 
@@ -16,9 +16,7 @@ def main() -> None:
             "Exports a network to ONNX, checked against PyTorch on test images. It maps raw "
             "images, uint8 (N, C, H, W) of the dataset's own size, to probabilities."
         )
-        parser.add_argument(
-            "--out", type=output_file(".onnx"), default=Path("model.onnx"), metavar="FILE"
-        )
+        parser.add_output_file("--out", "the network", ".onnx", default=Path("model.onnx"))
         options = parser.parse_args()
         classifier, data = load_by_options(options)
         data.prepare_data()

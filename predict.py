@@ -10,24 +10,21 @@ from inference.predictions import SHEET, draw_sheet, from_files, from_test_set, 
 from terminal.console import console
 from terminal.devices import best_device
 from terminal.errors import UserError, one_line_errors, printable
-from terminal.scripts import ScriptParser, output_folder
+from terminal.scripts import ScriptParser
 
 
 def main() -> None:
     with one_line_errors():
         parser = ScriptParser("Classifies images, or ten images of the test set.")
         parser.add_argument("images", nargs="*", type=Path, help="image files, or folders of them")
-        folder = Path("predictions")
-        parser.add_argument("--out", type=output_folder, default=folder, help="folder of results")
-        parser.add_argument("--top_k", type=int, help="number of classes to name for an image")
-        parser.add_argument(
-            "--invert",
-            choices=("auto", "yes", "no"),
-            default="auto",
-            help="whether images are dark on light; auto looks at each",
-        )
-        counts = ("auto", "one", "many")
-        parser.add_argument("--digits", choices=counts, default="auto", help="on a page")
+        parser.add_output_folder("predictions", "predictions.csv and predictions.png")
+        parser.add_argument("--top_k", type=int, help="classes to name for each image; default: 3")
+        for name, choices, about in (
+            ("--invert", ("auto", "yes", "no"), "whether the images are dark on light"),
+            ("--digits", ("auto", "one", "many"), "how many digits there are on a page"),
+        ):
+            help = f"{about}; auto, the default, looks at each"
+            parser.add_argument(name, choices=choices, default="auto", help=help)
         options = parser.parse_intermixed_args()
         classifier, data = load_by_options(options)
         top_k = min(3, len(data.classes)) if options.top_k is None else options.top_k

@@ -12,11 +12,22 @@ def main() -> None:
     with one_line_errors():
         parser = OneLineParser(
             "Trains a config with different hyperparameters and finds the best on the validation "
-            "set. The same command resumes the sweep. Other options are passed to train.py."
+            "set. The same command resumes the sweep. Other options, such as --config, are passed "
+            "to train.py."
         )
-        parser.add_argument("--space", type=Path, required=True, help="file of the search space")
-        parser.add_argument("--trials", type=int, default=20, help="total number of trials")
-        parser.add_argument("--run_dir", type=Path, help="default: runs/sweep/<name of the space>")
+        parser.add_argument(
+            "--space",
+            type=Path,
+            required=True,
+            metavar="FILE",
+            help="the values to choose from, for each key: such as configs/spaces/lenet.yaml",
+        )
+        parser.add_argument(
+            "--trials", type=int, default=20, help="trainings, with earlier ones; default: 20"
+        )
+        parser.add_argument(
+            "--run_dir", type=Path, metavar="DIR", help="default: runs/sweep/<name of the space>"
+        )
         options, arguments = parser.parse_known_args()
         try:
             from sweeping.spaces import as_arguments, read_space

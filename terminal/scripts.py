@@ -22,6 +22,29 @@ class OneLineParser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. See python {self.prog} --help.")
 
+    def add_output_folder(self, default: str, contents: str) -> None:
+        """Adds the option `--out`, a folder for `contents`."""
+        self.add_argument(
+            "--out",
+            type=output_folder,
+            default=Path(default),
+            metavar="DIR",
+            help=f"folder for {contents}; default: {default}",
+        )
+
+    def add_output_file(
+        self, option: str, contents: str, *endings: str, default: Path | None = None
+    ) -> None:
+        """Adds an option that names a file for `contents`, which must end in one of `endings`."""
+        ends = " or ".join(endings) + (f"; default: {default}" if default else "")
+        self.add_argument(
+            option,
+            type=output_file(*endings),
+            default=default,
+            metavar="FILE",
+            help=f"file for {contents}: {ends}",
+        )
+
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
         """Parses the options and checks that no two name the same file.
 
@@ -42,16 +65,34 @@ class ScriptParser(OneLineParser):
     def __init__(self, description: str) -> None:
         super().__init__(description)
         limit_threads()
-        self.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt, or weights")
-        self.add_argument("--config", type=Path, help="the config of a file of weights alone")
-        self.add_argument("--data.root", dest="root", metavar="DIR", help="folder of the datasets")
         self.add_argument(
-            "--data.cache", dest="cache", metavar="DIR", help="folder of decoded images"
+            "checkpoint",
+            type=Path,
+            help="a best.ckpt or last.ckpt of a run, or a file of weights alone",
+        )
+        self.add_argument(
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="the config that weights alone were trained by; a checkpoint needs none",
+        )
+        self.add_argument(
+            "--data.root",
+            dest="root",
+            metavar="DIR",
+            help="folder of the datasets, as in the training",
+        )
+        self.add_argument(
+            "--data.cache",
+            dest="cache",
+            metavar="DIR",
+            help="folder in which decoded images are kept, if the dataset keeps any",
         )
         self.add_argument(
             "--trust_classes",
             action="store_true",
-            help="load untrusted classes that the checkpoint names: this runs their code",
+            help="allow classes that are not part of this project or of its libraries: loading the "
+            "checkpoint then runs their code",
         )
 
 
