@@ -20,7 +20,7 @@ class Split(NamedTuple):
 
 
 class ImagesInMemory(Dataset):
-    """A split as a dataset whose batches are cut by one indexing operation.
+    """A split as a dataset whose batches are sliced by one indexing operation.
 
     Args:
         split: The images and labels. They may be shared or memory-mapped.
@@ -42,7 +42,7 @@ class ImagesInMemory(Dataset):
     def __getitems__(self, indices: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
         """A batch: (N, C, H, W) and (N,)."""
         chosen = torch.as_tensor(indices, dtype=torch.int64).numpy()
-        # By NumPy: torch shares the work with threads that a busy machine lets it wait for.
+        # With NumPy: torch would use several threads, which wait for each other on a busy machine.
         images, labels = (of.numpy().take(chosen, axis=0) for of in (self.images, self.labels))
         return torch.from_numpy(images), torch.from_numpy(labels)
 
@@ -79,7 +79,7 @@ class GlobalBatchSampler(DistributedSampler):
         world_size: int = 1,
         accumulate: int = 1,
     ) -> None:
-        # No Trainer replaces a DistributedSampler, so this one stays.
+        # The Trainer does not replace a DistributedSampler.
         super().__init__(range(num_samples), world_size, rank, shuffle, seed)
         self.batch_size = batch_size
         self.accumulate = accumulate

@@ -1,4 +1,4 @@
-"""Images of the user's own in MNIST's format, IDX."""
+"""The user's own images in MNIST's file format, IDX."""
 
 import gzip
 import zlib
@@ -24,15 +24,15 @@ FILES = "train-images-idx3-ubyte and train-labels-idx1-ubyte, with or without .g
 
 
 class Idx(DecodedImages):
-    """Images of one's own in `<root>/train-images-idx3-ubyte` and the like, as MNIST's are.
+    """The user's own images in IDX files: `<root>/train-images-idx3-ubyte` and so on.
 
     There are four files, `train-images`, `train-labels`, `t10k-images` and `t10k-labels`, and each
     may be compressed, with `.gz`. Images are gray, (N, H, W), or in colour, (N, H, W, 3), and of
-    any size; those that are not square are cropped to the middle. 10 % of the training images are
-    split off for validation, and as many for the test where there are no `t10k` files, of each
-    class its share, the same ones for every seed. Mean and standard deviation are those of the
-    training images. A checkpoint holds them and the names of the classes, so it can be asked
-    without the files.
+    any size; those that are not square are center-cropped. 10 % of the training images are held
+    out for validation, and as many for the test if there are no `t10k` files, stratified by
+    class, the same ones for every seed. Mean and standard deviation are computed from the
+    training images. A checkpoint holds them and the class names, so it can be used without the
+    files.
 
     Args:
         root: The folder of the files.
@@ -41,8 +41,8 @@ class Idx(DecodedImages):
         channels: 3 repeats the gray channel; None keeps what the images have.
         augment: Modules that augment a training batch of images in [0, 1], (N, C, H, W).
         mix: Modules that mix a training batch and its labels, as torchvision's `v2.MixUp`.
-        classes: Names of the classes, those of label 0, 1, and so on; None is the labels
-            themselves, as many as come in training.
+        classes: Names of the classes, in the order of the labels 0, 1, and so on; None uses the
+            labels of the training files as names.
 
     Raises:
         ValueError: If a value is out of range.

@@ -1,4 +1,4 @@
-"""The base of every dataset that fits into memory."""
+"""Base class of all datasets: uint8 images in memory or memory-mapped."""
 
 import copy
 import os
@@ -21,7 +21,7 @@ from datamodules.published_files import DatasetError
 
 
 class InMemoryDataModule(LightningDataModule):
-    """Cuts batches of uint8 images from memory, and converts them to float on the device.
+    """Slices batches of uint8 images from memory, and converts them to float on the device.
 
     A subclass names its facts as class attributes and implements `load`.
 
@@ -45,14 +45,14 @@ class InMemoryDataModule(LightningDataModule):
     std: ClassVar[float | Sequence[float]]
     native_size: ClassVar[int]
     native_channels: ClassVar[int] = 1  # 3 is colour
-    # Around what an image shows, as a share of its longer side; None where whole photographs are
-    # shown, from border to border.
+    # Margin around the object, as a share of its longer side; None for whole photographs, which
+    # have no margin.
     margin: ClassVar[float | None] = 0.0
-    # What is looked for on a photograph that the network is asked about: digits, of which there may
-    # be several, or a thing before an even background; None takes it as a whole.
+    # What predict.py looks for in a photograph: one or several digits, or one thing on an even
+    # background; None uses the whole photograph.
     shows: ClassVar[Literal["digits", "thing"] | None] = None
-    note: ClassVar[str] = ""  # what a user should know of the splits
-    digest: ClassVar[str] = ""  # of the images, where `root` can hold any
+    note: ClassVar[str] = ""  # what a user should know about the splits
+    digest: ClassVar[str] = ""  # of the images, if `root` can hold any images
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class InMemoryDataModule(LightningDataModule):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
         if channels == 1 and type(self).native_channels == 3:
             raise ValueError(f"channels must be 3, as the images of {self.name} are in colour")
-        # What `load_from_checkpoint` needs; neither what is for training alone nor this machine's.
+        # For `load_from_checkpoint`: without options for training only, and folders of this machine.
         self.save_hyperparameters(ignore=["augment", "mix", "root", "cache"], logger=False)
         self.batch_size = batch_size
         self._image_size = image_size
@@ -82,17 +82,17 @@ class InMemoryDataModule(LightningDataModule):
 
     @property
     def image_size(self) -> int:
-        """Side of the images that the network gets."""
+        """Side of the network's input images."""
         return self._image_size or self.native_size
 
     @property
     def channels(self) -> int:
-        """Channels of the images that the network gets."""
+        """Channels of the network's input images."""
         return self._channels or self.native_channels
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """What is done to every image; mean and deviation may be known only when it is needed."""
+        """Normalisation and resizing; created late, as some datasets compute mean and std."""
         return Preprocessing(self.mean, self.std, self.image_size, self.channels)
 
     @property
@@ -128,7 +128,7 @@ class InMemoryDataModule(LightningDataModule):
         return self._dataloader("test")
 
     def predict_dataloader(self) -> DataLoader:
-        """The test images in their order, as `Trainer.predict` asks about those."""
+        """The test images in order, for `Trainer.predict`."""
         return self._dataloader("test")
 
     def on_after_batch_transfer(
@@ -149,19 +149,21 @@ class InMemoryDataModule(LightningDataModule):
         """
         largest = max(images.numel(), images.shape[:2].numel() * self.image_size**2)
         with one_thread_if_small(largest, images.device):
-            images = images.float().div_(255)  # in place: memory is what takes the time
-            if is_training and len(images):  # a share of a batch can be without one
+            images = images.float().div_(255)  # in place: memory traffic dominates
+            if is_training and len(images):  # a process can have an empty share of a batch
                 images = self.augment(images)
             return self.preprocessing.to(images.device)(images)
 
     def _mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Mixes the images and labels of a batch by random numbers of (seed, optimizer step).
+        """Mixes images and labels with random numbers that depend only on (seed, optimizer step).
 
-        So all processes and all micro-batches of a step mix by the same shares and boxes.
+        So all processes and micro-batches of a step use the same mixing weight or box.
         """
         source = np.random.SeedSequence((_seed(), step)).generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(source[0]))  # not those of GPUs, for dropout
+            torch.default_generator.manual_seed(
+                int(source[0])
+            )  # only the CPU's: GPU generators serve dropout
             chosen = int(torch.randint(len(self.mix), ()))
             return self.mix[chosen](images, F.one_hot(labels, len(self.classes)).float())
 
@@ -202,7 +204,7 @@ class InMemoryDataModule(LightningDataModule):
         self.splits |= {name: Split(*loaded[name]) for name in names}
 
     def _try_augment(self) -> None:
-        """Runs a copy of `augment` on two images; the training's random state does not change."""
+        """Tries a copy of `augment` on two images, without changing the random state."""
         before = self.splits["train"].images[:2].float() / 255
         try:
             with isolate_rng():
@@ -226,7 +228,7 @@ class InMemoryDataModule(LightningDataModule):
             raise DatasetError("data.augment makes images that are NaN or infinite in places.")
 
     def _try_mix(self) -> None:
-        """Runs a copy of each module of `mix` on two images of two classes."""
+        """Tries a copy of each module of `mix` on two images of two classes."""
         number, size = len(self.classes), self.image_size
         images = torch.arange(2.0).view(2, 1, 1, 1).repeat(1, self.channels, size, size)
         labels = F.one_hot(torch.tensor([0, number - 1]), number).float()
@@ -267,7 +269,7 @@ class InMemoryDataModule(LightningDataModule):
             batch_size=None,  # each index of the sampler is a batch
             collate_fn=_as_it_is,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # or each iterator would draw from the global one
+            generator=torch.Generator(),  # otherwise each iterator draws from the global one
         )
 
 

@@ -38,13 +38,13 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the fil
 
 @dataclass
 class Shown:
-    """What the network is asked about; or a file in which there is nothing to ask about."""
+    """An input image of the network, or a file without one and the reason."""
 
     source: str  # the file, or the image's index in its test set
     image: Tensor | None  # uint8 (C, H, W) of the dataset's native size
     actual: str | None = None
     box: Box | None = None  # where it is in the file
-    note: str = ""  # why there is no image, or what one should know of it
+    note: str = ""  # why there is no image, or a remark on it
     number: str = ""  # such as "2 of 3", of several in one file
     page: Image.Image | None = None  # the photograph, small, at the first of it
 
@@ -71,21 +71,21 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 def read_file(
     path: Path, data: InMemoryDataModule, invert: Inversion = "auto", count: Count = "auto"
 ) -> list[Shown]:
-    """Reads what an image file shows, in the format of a dataset; at least one of it.
+    """Reads the images in a file, in the format of a dataset; returns at least one entry.
 
-    Of a dataset of whole photographs, or in colour: resized and cropped as these are. Of one of
-    digits: each digit that is written on the page. Of one of things: the thing, cut out. An image
-    that is light on dark and of the dataset's size is taken as it is.
+    For a dataset of photographs or of colour images, the file is resized and cropped as in
+    training. For digits, each digit on the page is one image. For clothes, the thing is cut out of
+    its background. An image that is light on dark and has the dataset's size is not changed.
 
     Args:
         path: A BMP, GIF, HEIC, JPEG, PNG, PPM, TIFF or WebP file of any mode and bit depth; of
             several pictures the first.
         data: The dataset.
-        invert: Whether the image is dark on light; auto looks at it.
-        count: Whether a page shows one digit or many; auto looks at it.
+        invert: Whether the image is dark on light; auto decides by the image.
+        count: Whether a page shows one digit or many; auto decides by the page.
 
     Raises:
-        ImageError: If the file is no image, damaged or too large to be safe.
+        ImageError: If the file is not an image, damaged, or too large to be safe.
     """
     source = os.fsencode(path).decode(errors="backslashreplace")  # it can be any bytes
     if data.margin is None or data.native_channels == 3:

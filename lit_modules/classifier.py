@@ -44,8 +44,8 @@ class LitClassifier(LightningModule):
 
     Args:
         net: Any module from images (N, C, H, W) to logits (N, num_classes).
-        optimizer: Makes the optimizer from the parameters; None is Adam as it comes. Weight decay
-            leaves biases and the gains of norms alone.
+        optimizer: Makes the optimizer from the parameters; None is Adam with its defaults. Weight
+            decay is not applied to biases and norm parameters.
         schedule: A `WarmupCosine`, evaluated before each step; or one of torch's schedulers,
             stepped after each epoch (`ReduceLROnPlateau` after each validation; it watches
             `val/loss`, or `val/acc` in mode max); or `Schedules`, several of them, or stepped after
@@ -67,7 +67,7 @@ class LitClassifier(LightningModule):
             `MulticlassF1Score` and the like do, or metrics; they are logged as `val/<name>` and
             `test/<name>`, see `build_metrics`.
         compile: Whether training runs through `torch.compile`. The first batches take a minute or
-            more. Checkpoints are the same.
+            more. Checkpoints do not change.
 
     Raises:
         ValueError: If a value is out of range, one of the optimizer's included.

@@ -102,7 +102,7 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=1,
             trainer_defaults={
                 "enable_model_summary": False,
-                "num_sanity_val_steps": 0,  # the size check sees to what it would find
+                "num_sanity_val_steps": 0,  # check_network finds the same errors earlier
             },
             parser_kwargs={
                 "description": DESCRIPTION,
@@ -200,7 +200,7 @@ class TrainingCLI(LightningCLI):
                 config = self.config.clone()
                 self.datamodule = self.parser.instantiate_classes(Namespace(data=config.data)).data
                 follow_the_data(self.config.model, self.datamodule, self.given)
-                del self.config_dump  # Lightning's, for the checkpoint; it is made again
+                del self.config_dump  # cached by Lightning: made again for the checkpoint
                 config.update(self.config.model, "model")
                 del config["data"]
                 self.config_init = self.parser.instantiate_classes(config)
@@ -210,7 +210,9 @@ class TrainingCLI(LightningCLI):
             if bugs:
                 raise bugs[0] from None
             if refusals and "to be a class that instantiates" in str(error):
-                raise UserError(f"{refusals[-1]}.") from error  # which the parser has not passed on
+                raise UserError(
+                    f"{refusals[-1]}."
+                ) from error  # the parser has dropped this message
             raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -264,7 +266,7 @@ class TrainingCLI(LightningCLI):
         limit_threads(processes_that_share_processors(self.trainer))
         data.prepare_data()
         data.setup("fit")
-        data.trainer = self.trainer  # which says how many share a batch
+        data.trainer = self.trainer  # its number of processes divides a batch
         batches = count_batches(self.trainer, "train", len(data.train_dataloader()))
         val_batches = count_batches(self.trainer, "val", len(data.val_dataloader()))
         if not self.is_trial:
@@ -324,7 +326,7 @@ class TrainingCLI(LightningCLI):
                     callback.dirpath = str(self.run.last.parent)
             try:
                 yield self.run
-            except SystemExit as error:  # what Lightning makes of Ctrl-C
+            except SystemExit as error:  # Lightning raises it on Ctrl-C
                 if not isinstance(error.__context__, KeyboardInterrupt):
                     raise
                 if self.is_trial:
