@@ -71,7 +71,7 @@ class InMemoryDataModule(LightningDataModule):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
         if channels == 1 and type(self).native_channels == 3:
             raise ValueError(f"channels must be 3, as the images of {self.name} are in colour")
-        # For `load_from_checkpoint`: without options for training only, and folders of this machine.
+        # For `load_from_checkpoint`: no options for training only, and no folders of this machine.
         self.save_hyperparameters(ignore=["augment", "mix", "root", "cache"], logger=False)
         self.batch_size = batch_size
         self._image_size = image_size
