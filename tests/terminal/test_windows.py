@@ -40,16 +40,15 @@ def test_the_scripts_run(tmp_path):
     Image.fromarray(digit).save(folder / "图 像" / name)
     config = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
     config["trainer"] |= {"max_epochs": 1, "default_root_dir": "桌面 é", "accelerator": "cpu"}
+    config["trainer"] |= {"limit_train_batches": 2, "limit_val_batches": 1}
     text = yaml.safe_dump(config, allow_unicode=True)
     (folder / "配置.yaml").write_text(text, encoding="utf-8")
-    training = ["train.py", "--config", "配置.yaml", "--run_dir", "运行 \\1"]
     best = "运行 \\1/checkpoints/best.ckpt"
     commands = [
-        training,
-        ["evaluate.py", best, "--json", "测试.json", "--figure", "测试.png"],
+        ["train.py", "--config", "配置.yaml", "--run_dir", "运行 \\1"],
+        ["evaluate.py", best, "--json", "测试.json"],
         ["predict.py", best, "图 像", "--out", "答案"],
         ["compare.py", "运行 \\1", "--out", "比较"],
-        training,  # it is finished
     ]
     ended = run(
         *(sys.executable, "-m", "tests.terminal.windows", json.dumps(commands)),
@@ -57,7 +56,7 @@ def test_the_scripts_run(tmp_path):
         env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"},
     )
     assert (ended.status, ended.err) == (0, "")
-    assert "\\u8fd0\\u884c \\1 is finished" in ended.out
+    assert "\\u8fd0\\u884c \\1/checkpoints/best.ckpt (epoch 1)" in ended.out
     assert "\\u4e03\\7 é.png" in ended.out
     saved = yaml.safe_load((folder / "运行 \\1" / "config.yaml").read_text(encoding="utf-8"))
     assert saved["trainer"]["default_root_dir"] == "桌面 é"
