@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,7 +171,8 @@ class ImageCache:
         """Removes the decoded images of an older fingerprint."""
         for path in self.folder.glob(f"{start}*"):
             if path.stem != stem and path.suffix in (".images", ".json"):
-                path.unlink(missing_ok=True)
+                with suppress(PermissionError):  # on Windows, while a process has it mapped
+                    path.unlink(missing_ok=True)
 
 
 def digest_of(sources: Sequence[str], histogram: Sequence[Sequence[int]]) -> str:

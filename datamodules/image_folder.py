@@ -125,7 +125,7 @@ class ImageFolder(DecodedImages):
             raise DatasetError(f"{self._root} has no folder {split} and no folder train.")
         size, channels = self.native_size, self.native_channels
         files = self._listings[split].files
-        names = [str(file.relative_to(self._root)) for file in files]
+        names = [file.relative_to(self._root).as_posix() for file in files]
         return ImageCache(cache_folder(self._root, self.cache), size, channels).read(
             split,
             sources=names,

@@ -3,11 +3,11 @@
 import hashlib
 import math
 import os
-import tempfile
 import time
 import urllib.request
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from datamodules.batches import Split
+from terminal.atomic import write_atomically
 from terminal.errors import UserError
 
 TIMEOUT = 20  # seconds without an answer from a mirror
@@ -126,7 +127,7 @@ class PublishedFiles:
                 failures.append(f"{mirror}: {error or type(error).__name__}")
                 continue
             if _md5(content) == self.md5[name]:
-                _write_whole(self.folder / name, content)
+                write_atomically(self.folder / name, partial(_write, content))
                 return content
             failures.append(f"{mirror}: the download has the wrong MD5 sum")
         raise OSError("; ".join(failures))
@@ -182,20 +183,8 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Writes a file atomically: to a temporary name, which is then renamed."""
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def decode_idx(content: bytes) -> Tensor:
