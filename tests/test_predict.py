@@ -277,7 +277,7 @@ def test_with_two_classes_two_are_named(run_script, best, tmp_path, monkeypatch)
     two = Digits(image_size=28)
     monkeypatch.setattr(type(two), "classes", ("even", "odd"))
     classifier = LitClassifier(LeNet5(num_classes=2), num_classes=2).eval()
-    monkeypatch.setattr("predict.load", lambda *args, **kwargs: (classifier, two))
+    monkeypatch.setattr("predict.load_by_options", lambda options: (classifier, two))
     Image.new("L", (9, 9)).save(tmp_path / "a.png")
     assert run_script(main, best, "a.png").status == 0
     assert list(rows(tmp_path / "predictions")[0]) == [
