@@ -1,5 +1,6 @@
 """Plots of a network's filters, metrics by class and mistakes."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,9 @@ MOST_CLASSES = 40  # with names and counts in a confusion matrix
 def save_figure(figure: Figure, path: Path, dpi: float) -> None:
     """Writes a figure atomically, in the format that its file extension names."""
     ending = path.suffix[1:].lower()
-    write_atomically(path, partial(figure.savefig, format=ending, dpi=dpi))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
+        write_atomically(path, partial(figure.savefig, format=ending, dpi=dpi))
 
 
 def draw_confusion_matrix(confusion: Tensor, classes: tuple[str, ...]) -> Figure:

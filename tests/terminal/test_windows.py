@@ -53,11 +53,11 @@ def test_the_scripts_run(tmp_path):
     ended = run(
         *(sys.executable, "-m", "tests.terminal.windows", json.dumps(commands)),
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "cp1252"},
+        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
     )
     assert (ended.status, ended.err) == (0, "")
     assert "\\u8fd0\\u884c \\1/checkpoints/best.ckpt (epoch 1)" in ended.out
-    assert "\\u4e03\\7 é.png" in ended.out
+    assert "\\u4e03\\7 \\xe9.png" in ended.out
     saved = yaml.safe_load((folder / "运行 \\1" / "config.yaml").read_text(encoding="utf-8"))
     assert saved["trainer"]["default_root_dir"] == "桌面 é"
     results = json.loads((folder / "运行 \\1" / "results.json").read_text(encoding="utf-8"))
