@@ -78,7 +78,7 @@ def versions() -> dict[str, str | None]:
         "torchvision": torchvision.__version__,
         "lightning": lightning.__version__,
         "cuda": torch.version.cuda,
-        "hip": torch.version.hip,
+        **({"hip": torch.version.hip} if torch.version.hip else {}),  # of ROCm
     }
 
 
