@@ -150,9 +150,10 @@ class InMemoryDataModule(LightningDataModule):
         largest = max(images.numel(), images.shape[:2].numel() * self.image_size**2)
         with one_thread_if_small(largest, images.device):
             images = images.float().div_(255)  # in place: memory traffic dominates
-            if is_training and len(images):  # a process can have an empty share of a batch
-                images = self.augment(images)
-            return self.preprocessing.to(images.device)(images)
+            is_augmented = is_training and len(self.augment) > 0
+            if is_augmented and len(images):  # a process can have an empty share of a batch
+                images = self.augment(images)  # may return what belongs to a module
+            return self.preprocessing.to(images.device)(images, in_place=not is_augmented)
 
     def _mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Mixes images and labels with random numbers that depend only on (seed, optimizer step).

@@ -45,9 +45,16 @@ class Preprocessing(nn.Module):
         self.image_size = image_size
         self.channels = channels
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, in_place: bool = False) -> Tensor:
+        """Normalises and resizes images.
+
+        Args:
+            images: Float images in [0, 1] (N, C, H, W).
+            in_place: Whether `images` may be overwritten, which saves the memory of a copy.
+        """
         # Normalising before resizing gives the same result, and small images take less work.
-        images = (images - self.mean).div_(self.std)
+        images = images.sub_(self.mean) if in_place else images - self.mean
+        images = images.div_(self.std)
         size = self.image_size
         if images.shape[-2:] != (size, size):
             is_shrinking = size < images.shape[-1]  # antialiasing has no effect otherwise
