@@ -1,23 +1,21 @@
 """Base class of all datasets: uint8 images in memory or memory-mapped."""
 
-import copy
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from datamodules.batches import BatchesInOrder, GlobalBatchSampler, ImagesInMemory, Split
+from datamodules.checks import check_split, try_augment, try_mix
 from datamodules.preprocessing import Preprocessing, one_thread_if_small
-from datamodules.published_files import DatasetError
 
 
 class InMemoryDataModule(LightningDataModule):
@@ -112,11 +110,20 @@ class InMemoryDataModule(LightningDataModule):
                 something else of the images.
         """
         if stage in ("test", "predict") and "test" not in self.splits:
-            self._take(self.load("test"), ("test",))
+            self._take("test", ("test",))
         elif stage in ("fit", "validate") and "train" not in self.splits:
-            self._take(self.load("fit"), ("train", "val"))
-            self._try_augment()
-            self._try_mix()
+            self._take("fit", ("train", "val"))
+            try_augment(self.augment, self.splits["train"].images[:2], self.channels)
+            shape = (2, self.channels, self.image_size, self.image_size)
+            try_mix(self.mix, shape, len(self.classes))
+
+    def _take(self, stage: Literal["fit", "test"], names: tuple[str, ...]) -> None:
+        """Loads the splits of a stage, checks them, and keeps them."""
+        loaded, size = self.load(stage), self.native_size
+        for name in names:
+            shape = (self.native_channels, size, size)
+            check_split(loaded, name, self.name, shape, len(self.classes))
+        self.splits |= {name: Split(*loaded[name]) for name in names}
 
     def train_dataloader(self) -> DataLoader:
         return self._dataloader("train")
@@ -162,95 +169,10 @@ class InMemoryDataModule(LightningDataModule):
         """
         source = np.random.SeedSequence((_seed(), step)).generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(
-                int(source[0])
-            )  # only the CPU's: GPU generators serve dropout
+            # Only the CPU's: the generators of GPUs serve dropout.
+            torch.default_generator.manual_seed(int(source[0]))
             chosen = int(torch.randint(len(self.mix), ()))
             return self.mix[chosen](images, F.one_hot(labels, len(self.classes)).float())
-
-    def _take(self, loaded: dict[str, Split], names: tuple[str, ...]) -> None:
-        """Checks types, shapes and labels of the loaded splits, and keeps them."""
-        for name in names:
-            if not isinstance(loaded, dict) or not _is_split(loaded.get(name)):
-                raise DatasetError(
-                    f"{self.name} has no {name} images: load has to return a dict of Splits of "
-                    f"dense tensors on the CPU, {name} among them."
-                )
-            images, labels = loaded[name]
-            size = self.native_size
-            if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[2:] != (size, size):
-                raise DatasetError(
-                    f"the {name} images of {self.name} are {_described(images)}, and have to be "
-                    f"uint8 (N, C, {size}, {size}): gray is (N, 1, {size}, {size}), and 0 to 255."
-                )
-            if images.shape[1] != self.native_channels:
-                raise DatasetError(
-                    f"the {name} images of {self.name} have {images.shape[1]} channels, and its "
-                    f"native_channels is {self.native_channels}."
-                )
-            if labels.dtype != torch.int64 or labels.shape != images.shape[:1] or not len(labels):
-                raise DatasetError(
-                    f"the {name} labels of {self.name} are {_described(labels)}, and have to be "
-                    f"int64 ({len(images)},), one for each image, and not none."
-                )
-            is_wrong = (labels < 0) | (labels >= len(self.classes))
-            if is_wrong.any():
-                first = int(is_wrong.int().argmax())
-                raise DatasetError(
-                    f"the {name} labels of {self.name} are from {labels.min()} to {labels.max()}, "
-                    f"and have to be from 0 to {len(self.classes) - 1}, as there are "
-                    f"{len(self.classes)} classes. The first wrong one is {labels[first]}, of "
-                    f"image {first}."
-                )
-        self.splits |= {name: Split(*loaded[name]) for name in names}
-
-    def _try_augment(self) -> None:
-        """Tries a copy of `augment` on two images, without changing the random state."""
-        before = self.splits["train"].images[:2].float() / 255
-        try:
-            with isolate_rng():
-                after = copy.deepcopy(self.augment)(before.clone())
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise DatasetError(
-                f"data.augment does not take images {tuple(before.shape)}: {error}"
-            ) from error
-        is_batch = isinstance(after, Tensor) and after.is_floating_point() and after.ndim == 4
-        if (
-            not is_batch
-            or after.shape[0] != len(before)
-            or after.shape[1] not in (1, self.channels)
-        ):
-            made = _described(after) if isinstance(after, Tensor) else f"a {type(after).__name__}"
-            raise DatasetError(
-                f"data.augment makes {made} of images {tuple(before.shape)}: it has to return as "
-                "many images, float (N, C, H, W)."
-            )
-        if not after.isfinite().all():
-            raise DatasetError("data.augment makes images that are NaN or infinite in places.")
-
-    def _try_mix(self) -> None:
-        """Tries a copy of each module of `mix` on two images of two classes."""
-        number, size = len(self.classes), self.image_size
-        images = torch.arange(2.0).view(2, 1, 1, 1).repeat(1, self.channels, size, size)
-        labels = F.one_hot(torch.tensor([0, number - 1]), number).float()
-        for module in self.mix:
-            name = type(module).__name__
-            try:
-                with isolate_rng():
-                    mixed = copy.deepcopy(module)(images.clone(), labels.clone())
-            except (RuntimeError, ValueError, TypeError) as error:
-                raise DatasetError(
-                    f"data.mix: {name} does not take images {tuple(images.shape)} and "
-                    f"probabilities {tuple(labels.shape)}: {error}"
-                ) from error
-            is_batch = isinstance(mixed, list | tuple) and [
-                part.shape for part in mixed if isinstance(part, Tensor)
-            ] == [images.shape, labels.shape]
-            if not is_batch or not torch.allclose(mixed[1].sum(1), torch.ones(2)):
-                raise DatasetError(
-                    f"data.mix: {name} has to return images {tuple(images.shape)} and "
-                    f"probabilities {tuple(labels.shape)}, as torchvision's v2.MixUp does."
-                )
 
     def _dataloader(self, split: str) -> DataLoader:
         is_training, trainer = split == "train", self.trainer
@@ -276,20 +198,6 @@ class InMemoryDataModule(LightningDataModule):
 
 def _seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", 0))  # of Lightning's seed_everything
-
-
-def _is_split(value: Any) -> bool:
-    """Whether `value` is a pair of dense CPU tensors."""
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(isinstance(part, Tensor) for part in value)
-        and all(part.is_cpu and part.layout == torch.strided for part in value)
-    )
-
-
-def _described(values: Tensor) -> str:
-    return f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)}"
 
 
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
