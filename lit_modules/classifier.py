@@ -26,7 +26,8 @@ from torchmetrics import Metric
 
 from lit_modules.frozen import freeze_all_but, keep_statistics_of_frozen
 from lit_modules.hyperparameters import UntrustedError, building, check_hyperparameters
-from lit_modules.metrics import SampleMean, balanced_weights, build_metrics, probabilities
+from lit_modules.losses import balanced_weights, checked_weights, weighted_cross_entropy
+from lit_modules.metrics import SampleMean, build_metrics, probabilities
 from lit_modules.schedules import Schedules, WarmupCosine, check_length, check_makes_scheduler
 
 STAGES = ("train", "val", "test")
@@ -121,7 +122,7 @@ class LitClassifier(LightningModule):
         if class_weights is not None:
             weights = torch.ones(num_classes)
             if not self.is_balanced:
-                weights = _checked_weights(class_weights, num_classes)
+                weights = checked_weights(class_weights, num_classes)
             # Not in the checkpoint: it is the training's alone.
             self.register_buffer("class_weights", weights, persistent=False)
         else:
@@ -257,16 +258,7 @@ class LitClassifier(LightningModule):
             return F.cross_entropy(output, labels)
         if self.class_weights is None:
             return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
-        # Divided by the samples, not by their weights: so a step is the same however its batch is
-        # divided over processes and micro-batches.
-        total = F.cross_entropy(
-            output,
-            labels,
-            weight=self.class_weights.to(output.dtype),
-            reduction="sum",
-            label_smoothing=self.label_smoothing,
-        )
-        return total / len(labels)
+        return weighted_cross_entropy(output, labels, self.class_weights, self.label_smoothing)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -508,14 +500,3 @@ def _shared_by_copies(make: Callable[..., Any]) -> Callable[..., Any]:
     What the command line gives refers to the Trainer, and averaging weights copies the module.
     """
     return lambda *args: make(*args)
-
-
-def _checked_weights(weights: list[float], num_classes: int) -> Tensor:
-    """Weights of the classes as a tensor (num_classes,)."""
-    found = torch.tensor(weights, dtype=torch.float32)
-    if found.shape != (num_classes,) or not (found.isfinite() & (found >= 0)).all():
-        raise ValueError(
-            f"class_weights must be {num_classes} numbers of at least 0, one for each class, got "
-            f"{weights}"
-        )
-    return found

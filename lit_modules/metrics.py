@@ -37,16 +37,6 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
 
 
-def balanced_weights(counts: Tensor) -> Tensor:
-    """Weights by which all classes count the same, with a mean of 1 over the samples.
-
-    Args:
-        counts: Samples of each class (num_classes,); a class without any gets 0.
-    """
-    weights = counts.sum() / ((counts > 0).sum() * counts)
-    return torch.where(counts > 0, weights, 0.0)
-
-
 def build_metrics(makers: Sequence[Callable[[int], Metric]], num_classes: int) -> dict[str, Metric]:
     """Builds metrics of class probabilities (N, num_classes) and labels (N,), by their names.
 
