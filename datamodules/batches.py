@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, SequentialSampler
 
+from datamodules.preprocessing import one_thread_if_small
+
 
 class Split(NamedTuple):
     """Images and labels in memory: uint8 (N, C, H, W) and int64 (N,)."""
@@ -41,10 +43,10 @@ class ImagesInMemory(Dataset):
 
     def __getitems__(self, indices: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
         """A batch: (N, C, H, W) and (N,)."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64).numpy()
-        # With NumPy: torch would use several threads, which wait for each other on a busy machine.
-        images, labels = (of.numpy().take(chosen, axis=0) for of in (self.images, self.labels))
-        return torch.from_numpy(images), torch.from_numpy(labels)
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        elements = len(chosen) * self.images.shape[1:].numel()
+        with one_thread_if_small(elements, self.images.device):
+            return self.images.index_select(0, chosen), self.labels.index_select(0, chosen)
 
 
 class GlobalBatchSampler(DistributedSampler):
