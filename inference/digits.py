@@ -15,6 +15,7 @@ Region = Any  # what regionprops returns, whose class has no public name
 LEAST = 9  # pixels of a stroke
 SMALLEST = 10  # pixels of a stroke's longer side
 MOST = 200  # digits on a page
+WEAKEST = 0.2  # strength of ink: what takes less of the paper's light is a stain or a shadow
 CLEAR = 1.7  # times the faintest ink: what is written is stronger than what may be grain
 FULL = 0.4  # of a page, covered with ink
 STEP = 0.16  # of the page's shorter side: a larger stroke is no edge of a shadow
@@ -92,8 +93,8 @@ def _strokes(ink: Ink) -> tuple[list[Region], list[float]]:
     level = np.percentile(np.repeat(strong[likely], areas[likely]), 75)
     kept, levels = [], []
     for region, strength in zip(found, strong, strict=True):
-        least = max(0.35 * level, CLEAR * ink.faintest[region.slice].mean(), _step(region, ink))
-        if strength > least:
+        grain = CLEAR * ink.faintest[region.slice].mean()
+        if strength > max(WEAKEST, 0.35 * level, grain, _step(region, ink)):
             kept.append(region)
             levels.append(float(strength))
     # Anew, as a stroke ends where it is half as strong, and not where grain hides it.
@@ -135,9 +136,11 @@ def _step(region: Region, ink: Ink) -> float:
     for down, across in ((side, 0), (0, side), (side, side), (side, -side)):
         ends = [(middle[0] + k * down, middle[1] + k * across) for k in (-1, 1)]
         ends = [(min(max(y, 0), height - 1), min(max(x, 0), width - 1)) for y, x in ends]
-        light = [float(ink.light[y, x]) for y, x in ends]
+        if any(ink.is_ink[end] for end in ends):
+            continue  # on the next digit
+        light = [float(ink.light[end]) for end in ends]
         steps.append(abs(light[0] - light[1]) / max(*light, 0.2))
-    return max(steps)
+    return max(steps, default=0.0)
 
 
 def _groups(regions: list[Region], count: Count) -> list[list[int]]:
