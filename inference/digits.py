@@ -16,6 +16,7 @@ LEAST = 9  # pixels of a stroke
 SMALLEST = 10  # pixels of a stroke's longer side
 MOST = 200  # digits on a page
 WEAKEST = 0.2  # strength of ink: what takes less of the paper's light is a stain or a shadow
+AT_EDGE = 0.5  # strength of ink that reaches the border of the page, as shadows do
 CLEAR = 1.7  # times the faintest ink: what is written is stronger than what may be grain
 FULL = 0.4  # of a page, covered with ink
 STEP = 0.16  # of the page's shorter side: a larger stroke is no edge of a shadow
@@ -93,8 +94,9 @@ def _strokes(ink: Ink) -> tuple[list[Region], list[float]]:
     level = np.percentile(np.repeat(strong[likely], areas[likely]), 75)
     kept, levels = [], []
     for region, strength in zip(found, strong, strict=True):
+        weakest = AT_EDGE if (ink.is_edge[region.slice] & region.image).any() else WEAKEST
         grain = CLEAR * ink.faintest[region.slice].mean()
-        if strength > max(WEAKEST, 0.35 * level, grain, _step(region, ink)):
+        if strength > max(weakest, 0.35 * level, grain, _step(region, ink)):
             kept.append(region)
             levels.append(float(strength))
     # Anew, as a stroke ends where it is half as strong, and not where grain hides it.
@@ -159,7 +161,14 @@ def _groups(regions: list[Region], count: Count) -> list[list[int]]:
     areas = np.array([region.area for region in regions])
     least = max(0.35 * usual, SMALLEST)
     groups = [g for g in groups if _side(boxes[g]) >= least and areas[g].sum() >= 2 * SMALLEST]
+    groups = [g for g in groups if not _is_dash_or_block(boxes[g], areas[g].sum())]
     return _in_order(groups, boxes)
+
+
+def _is_dash_or_block(boxes: np.ndarray, area: int) -> bool:
+    """Whether it is a line that lies, or solid without standing as a one does."""
+    width, height = (boxes[:, k + 2].max() - boxes[:, k].min() for k in (0, 1))
+    return width > 3 * height or (area > 0.9 * width * height and height < 2.2 * width)
 
 
 def _side(boxes: np.ndarray) -> float:

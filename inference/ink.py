@@ -14,6 +14,7 @@ PEN, BROAD = 1 / 6, 0.55  # widest strokes, as shares of the page's shorter side
 SMOOTH = 0.8  # pixels: against grain
 NOISE = 5  # standard deviations
 FAINTEST = 0.06  # ink, as a share of the light of the paper
+DARKEST = 0.35  # light of a paper: the steps of a poor JPEG file are large shares of less
 DARK = 0.3  # of the paper's light: the black beside a page in a scanner
 PARTS = 8  # of a page, in each direction, whose grain is measured
 STEPS = 40  # of a stroke's width, in which paper is estimated
@@ -124,8 +125,10 @@ def _dark_on_light(channel: np.ndarray, invert: Inversion) -> np.ndarray:
 
 def _standing_free(difference: np.ndarray) -> float:
     """How much differs from what is around it, without what reaches the border as shadows do."""
-    regions = label(difference > max(3, 0.25 * np.abs(difference).max()), connectivity=2)
-    energy = np.bincount(regions.ravel(), difference.ravel() ** 2)
+    is_seen = difference > max(3, 0.25 * np.abs(difference).max())
+    # Rules that cross a shadow or the light beside it do not make parts of it stand free.
+    regions = label(ndimage.binary_dilation(is_seen), connectivity=2)
+    energy = np.bincount(regions.ravel(), (is_seen * difference).ravel() ** 2)
     energy[_at_border(regions)] = energy[0] = 0
     return energy.sum()
 
@@ -151,7 +154,7 @@ def _strength(page: np.ndarray, width: float) -> np.ndarray:
             light.shape[::-1], Image.Resampling.BILINEAR
         )
         paper = np.array(paper)
-        lost = (paper - light) / np.maximum(paper, 0.2)
+        lost = (paper - light) / np.maximum(paper, DARKEST)
         lost -= np.median(lost[::3, ::3])
         result += np.clip(lost, 0, 1) ** 2
     return np.sqrt(result / page.shape[2])

@@ -110,6 +110,55 @@ def test_on_a_blank_page_nothing_is_found(tmp_path, mnist, kind):
         assert shown[0].note
 
 
+def blank(kind):
+    """A page on which nothing is written, though something is to be seen."""
+    page = Image.new("RGB", (700, 500), (235, 230, 220))
+    pen = ImageDraw.Draw(page)
+    if kind == "a stain":
+        pen.ellipse((200, 150, 330, 330), (200, 196, 187))
+    if kind == "a dash":
+        pen.line((200, 250, 350, 253), (30, 30, 40), 9)
+    if kind == "a block":
+        pen.rectangle((300, 200, 380, 290), (30, 30, 40))
+    if kind == "a shadow at the border":
+        pen.polygon([(300, 0), (365, 0), (350, 110), (320, 110)], (150, 147, 140))
+    if kind == "light between squares":
+        pen.polygon([(0, 0), (700, 0), (700, 250), (0, 420)], (140, 138, 130))
+        for at in range(30, 700, 66):
+            pen.line((at, 0, at, 500), (90, 120, 190), 2)
+            pen.line((0, at, 700, at), (90, 120, 190), 2)
+    return page
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["a stain", "a dash", "a block", "a shadow at the border", "light between squares"],
+)
+def test_what_is_not_written_is_not_found(tmp_path, kind):
+    (shown,) = read_file(draw(tmp_path, blank(kind)), MNIST(root="nowhere"))
+    assert (shown.image, shown.note) == (None, "there is nothing on it")
+
+
+def test_blocks_of_a_poor_jpeg_file_are_not_found(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        noise = rng.normal(0, 6, (537, 759, 3)) + np.linspace(190, 220, 759)[:, None]
+        page = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
+        path = draw(tmp_path, page, f"{index}.jpg", quality=8)
+        (shown,) = read_file(path, MNIST(root="nowhere"))
+        assert (shown.image, shown.note) == (None, "there is nothing on it")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_thin_digit_beside_a_thick_one_is_found(tmp_path, side):
+    page = Image.new("L", (1000, 1000), 240)
+    pen = ImageDraw.Draw(page)
+    pen.line([(500, 430), (490, 570)], 90, 5)
+    at = 360 if side == "left" else 635
+    pen.line([(at, 430), (at - 5, 570)], 10, 30)
+    assert len(read_file(draw(tmp_path, page), MNIST(root="nowhere"))) == 2
+
+
 def test_the_generator_puts_boxes_where_the_ink_is(mnist):
     page = draw_page("several", *mnist, np.random.default_rng(3))
     gray = np.array(Image.open(io.BytesIO(page.file)).convert("L"), float)
