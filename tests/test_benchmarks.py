@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import data, loop, networks, startup
+from benchmarks import data, loop, networks, photographs, startup
 from tests.conftest import CONFIGS, ROOT
 from tools import train_results
 
@@ -39,6 +39,20 @@ def test_a_benchmark_reports(benchmark, data_root, tmp_path, monkeypatch, capsys
         compared = [report for report in content["reports"] if "torchvision" in report["figures"]]
         assert len(compared) == 2 * 2
     assert "times it" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_photographs_are_predicted_in_a_process_that_is_measured(
+    digits_run, data_root, tmp_path, monkeypatch
+):
+    checkpoint, file = digits_run / "checkpoints" / "best.ckpt", tmp_path / "figures.json"
+    options = ["--root", data_root, "--pictures", "2", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", ["benchmark", str(checkpoint), *options])
+    photographs.main()
+    reports = json.loads(file.read_text())["reports"]
+    seconds, cpu, memory = (report["figures"]["predict.py"][0] for report in reports)
+    assert cpu > 0 < seconds
+    assert memory > 2000 * 1500 * 3 / 2**20  # at least a page
 
 
 def test_the_plan_names_every_config_and_one_seed_of_everything_first():
