@@ -5,7 +5,7 @@ image cannot be built here: `tests/container.py` makes what a container would be
 """
 
 import json
-import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,8 +14,9 @@ import pytest
 
 from terminal import surroundings
 from terminal.errors import UserError
-from tests.conftest import QUICKLY, QUICKSTART, ROOT, assert_one_line
+from tests.conftest import QUICKLY, ROOT, assert_one_line
 from tests.running import run
+from tests.test_dockerfile import sent
 
 WRITABLE = ("data", "runs")
 ENTER = (sys.executable, "-m", "tests.container")
@@ -24,23 +25,28 @@ ENTER = (sys.executable, "-m", "tests.container")
 @pytest.fixture(scope="session")
 def containers():
     """Skips a test where the system has no namespaces or does not let this user make them."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux has namespaces")
     tried = subprocess.run([*ENTER, "[]", "true"], cwd=ROOT, capture_output=True, text=True)
     if tried.returncode:
-        pytest.skip(f"namespaces cannot be made: {tried.stderr.strip().splitlines()[-1]}")
+        reason = tried.stderr.strip().splitlines()[-1]
+        assert reason.startswith(("OSError", "PermissionError")), tried.stderr
+        pytest.skip(f"this user cannot make namespaces: {reason}")
 
 
 @pytest.fixture
 def contained(containers, tmp_path):
-    """Runs a command in a container whose working folder has the writable folders."""
+    """Runs a script in a container, whose working folder has the image's files."""
     for name in WRITABLE:
         (tmp_path / name).mkdir()
+    for name in sent():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
 
     def run_contained(*command, writable=WRITABLE, env=None):
         folders = json.dumps([str(tmp_path / name) for name in writable])
         inside = ("env", "--ignore-environment", *(f"{k}={v}" for k, v in (env or {}).items()))
-        kept = ("OMP_NUM_THREADS=1", "COLUMNS=80", f"PATH={os.environ['PATH']}")
-        script, *args = command
-        started = (*inside, *kept, sys.executable, ROOT / script, *args)
+        started = (*inside, "OMP_NUM_THREADS=1", "COLUMNS=80", sys.executable, *command)
         return run(*ENTER, folders, *started, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
 
     return run_contained
@@ -49,7 +55,8 @@ def contained(containers, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("home", [{}, {"HOME": "/"}], ids=["no home", "of docker"])
 def test_the_quick_start_trains(contained, tmp_path, home):
-    ended = contained("train.py", "--config", QUICKSTART, "--trainer.max_epochs", "1", env=home)
+    quickly = ("--config", "configs/quickstart.yaml", "--trainer.max_epochs", "1")
+    ended = contained("train.py", *quickly, env=home)
     assert (ended.status, ended.err) == (0, "")
     assert (tmp_path / "runs" / "quickstart" / "1" / "results.json").exists()
 
@@ -60,6 +67,16 @@ def test_two_processes_train(contained, tmp_path):
     ended = contained("train.py", *QUICKLY, *two, "--run_dir", "runs/two")
     assert (ended.status, ended.err) == (0, "")
     assert (tmp_path / "runs" / "two" / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_a_missing_compiler_is_named(contained):
+    """A slim image has none; nor has the folder that PATH names."""
+    compiled = ("--model.compile", "true", "--run_dir", "runs/compiled")
+    ended = contained("train.py", *QUICKLY, *compiled, env={"PATH": "configs"})
+    assert ended.status == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "model.compile needs a C++ compiler" in ended.err
 
 
 @pytest.mark.slow
