@@ -1,7 +1,5 @@
 """Exports a network to ONNX: python export.py runs/lenet/1/checkpoints/best.ckpt."""
 
-from pathlib import Path
-
 from inference.loading import load_by_options
 from inference.onnx import CHECKED, export_onnx, measured
 from terminal.console import print_facts
@@ -16,7 +14,7 @@ def main() -> None:
             "Exports a network to ONNX, checked against PyTorch on test images. It maps raw "
             "images, uint8 (N, C, H, W) of the dataset's own size, to probabilities."
         )
-        parser.add_output_file("--out", "the network", ".onnx", default=Path("model.onnx"))
+        parser.add_output_file("--out", "the network", ".onnx", default="model.onnx")
         options = parser.parse_args()
         classifier, data = load_by_options(options)
         data.prepare_data()

@@ -1,6 +1,7 @@
 """Exports a network to one ONNX file that takes raw images."""
 
 import json
+import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -72,6 +73,7 @@ def export_onnx(
     Raises:
         UserError: If that is above 1e-4, or the packages are missing; then nothing is written.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report to its maker
     try:
         import onnx
         import onnxruntime

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 SIGPIPE = 13  # the signal module of Windows does not name it
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_COMPILER = r"No working C\+\+ compiler|Failed to find C compiler"  # torch's and triton's words
 
 # The parts of a jsonargparse message.
 KEY = r'Parser key "([\w.]+)": ?'
@@ -58,6 +59,10 @@ def one_line_errors() -> Iterator[None]:
         _print("error", f"{error}{way_out if error.errno in DISK_IS_FULL else ''}.")
         sys.exit(2)
     except (RuntimeError, MemoryError) as error:
+        if re.search(NO_COMPILER, str(error)):
+            way_out = "install g++, or leave out --model.compile"
+            _print("error", f"model.compile needs a C++ compiler, and there is none: {way_out}.")
+            sys.exit(2)
         if not _is_of_memory(error):
             raise
         way_out = "Smaller batches or images need less (data.batch_size, data.image_size)."

@@ -23,17 +23,17 @@ class OneLineParser(ArgumentParser):
         raise UserError(f"{message}. See python {self.prog} --help.")
 
     def add_output_folder(self, default: str, contents: str) -> None:
-        """Adds the option `--out`, a folder for `contents`."""
+        """Adds the option `--out`, a folder for `contents`; argparse checks the default too."""
         self.add_argument(
             "--out",
             type=output_folder,
-            default=Path(default),
+            default=default,
             metavar="DIR",
             help=f"folder for {contents}; default: {default}",
         )
 
     def add_output_file(
-        self, option: str, contents: str, *endings: str, default: Path | None = None
+        self, option: str, contents: str, *endings: str, default: str | None = None
     ) -> None:
         """Adds an option that names a file for `contents`, which must end in one of `endings`."""
         ends = " or ".join(endings) + (f"; default: {default}" if default else "")
@@ -120,4 +120,8 @@ def output_folder(text: str) -> Path:
     path = Path(text)
     if path.exists() and not path.is_dir():
         raise ArgumentTypeError(f"{path} is not a folder")
+    whole = path.absolute()
+    there = next(folder for folder in (whole, *whole.parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise ArgumentTypeError(f"cannot write {text}")
     return path
