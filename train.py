@@ -19,10 +19,12 @@ def main() -> None:
         if print_help(sys.argv[1:]):
             return
         from training.cli import TrainingCLI  # takes seconds, and help should not
+        from training.processes import settings_restored
 
-        cli = TrainingCLI()
-        with cli.open_run() as run:
-            train(cli, run)
+        with settings_restored():
+            cli = TrainingCLI()
+            with cli.open_run() as run:
+                train(cli, run)
 
 
 def train(cli: "TrainingCLI", run: "RunFolder") -> None:

@@ -3,6 +3,9 @@
 import copy
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from io import StringIO
+from textwrap import shorten
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -168,13 +171,13 @@ def _add_graph(writer: SummaryWriter, net: nn.Module, images: Tensor) -> None:
     # On a copy in eval mode: tracing changes the module, and draws random numbers in train mode.
     # On the processor: it compares outputs in 64 bits, which MPS does not have.
     try:
-        net = copy.deepcopy(net).cpu().eval()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):  # torch prints the error too
             warnings.simplefilter("ignore")
+            net = copy.deepcopy(net).cpu().eval()
             writer.add_graph(net, images.cpu().to(next(net.parameters()).dtype))
     except Exception as error:  # a missing graph must not stop the training
-        reason = str(error).partition("\n")[0][:200]  # tracing also prints tensors
-        warn(f"TensorBoard shows no graph: {type(error).__name__} {reason}")
+        reason = str(error).partition("\n")[0]  # the lines after it show the code of torch
+        warn(f"TensorBoard shows no graph: {shorten(f'{type(error).__name__} {reason}', 160)}")
 
 
 def _add_curve(writer: SummaryWriter, tag: str, counts: Tensor, step: int) -> None:

@@ -25,6 +25,7 @@ def filter_known_warnings() -> None:
         ".*smaller than the logging interval.*",  # scalars are logged once an epoch
         ".*in eval mode at the start of training.*",  # batch norms of frozen parts
         ".*LightningCLI's args parameter is intended.*",  # sweep.py passes it for each trial
+        "To exit: use 'exit'",  # a notebook's, when a cell is interrupted: Lightning exits
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message)
@@ -33,8 +34,8 @@ def filter_known_warnings() -> None:
 def print_facts(facts: dict[str, str]) -> None:
     """Prints names and values in two columns."""
     width = max(map(len, facts)) + 2
-    for name, value in facts.items():
-        console.print(f"[bold]{name:<{width}}[/bold]{escape(printable(value))}", soft_wrap=True)
+    lines = (f"[bold]{k:<{width}}[/bold]{escape(printable(value))}" for k, value in facts.items())
+    console.print("\n".join(lines), soft_wrap=True)  # one output of a notebook's cell
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

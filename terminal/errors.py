@@ -1,5 +1,6 @@
 """Reports a user's mistake in one line; a bug in the code keeps its traceback."""
 
+import ctypes
 import errno
 import os
 import re
@@ -48,13 +49,14 @@ def one_line_errors() -> Iterator[None]:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it
     try:
         yield
+        sys.stdout.flush()  # the interpreter's own, after this, would show a traceback
     except UserError as error:
         _print("error", str(error))
         sys.exit(2)
-    except BrokenPipeError:  # the reader of stdout has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + SIGPIPE)
     except OSError as error:  # of the system, not a bug
+        if _is_of_a_closed_pipe(error):  # the reader of stdout has ended, such as head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + SIGPIPE)
         way_out = ". Free some space, and give the same command again"
         _print("error", f"{error}{way_out if error.errno in DISK_IS_FULL else ''}.")
         sys.exit(2)
@@ -76,6 +78,12 @@ def one_line_errors() -> Iterator[None]:
 def warn(message: str) -> None:
     """Prints a warning of one line on stderr."""
     _print("warning", message)
+
+
+def _is_of_a_closed_pipe(error: OSError) -> bool:
+    """Windows calls a write to a closed pipe an invalid argument; it names no file."""
+    is_of_windows = hasattr(ctypes, "windll") and error.errno == errno.EINVAL
+    return isinstance(error, BrokenPipeError) or (is_of_windows and error.filename is None)
 
 
 def _is_of_memory(error: Exception) -> bool:

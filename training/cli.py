@@ -326,8 +326,9 @@ class TrainingCLI(LightningCLI):
                     callback.dirpath = str(self.run.last.parent)
             try:
                 yield self.run
-            except SystemExit as error:  # Lightning raises it on Ctrl-C
-                if not isinstance(error.__context__, KeyboardInterrupt):
+            # Lightning exits on the first Ctrl-C; a second one may come while it does.
+            except (SystemExit, KeyboardInterrupt) as error:
+                if KeyboardInterrupt not in (type(error), type(error.__context__)):
                     raise
                 if self.is_trial:
                     raise KeyboardInterrupt("a trial keeps nothing.") from None

@@ -5,9 +5,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
@@ -110,6 +112,29 @@ def _wait_for_the_end_of(launcher: int) -> None:
         return
     while os.getppid() == launcher:
         time.sleep(1)
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Restores what a run sets for its whole process, in which another may follow: in a notebook.
+
+    Otherwise the next run would be deterministic, or have the threads of one of several processes,
+    because this one was told so.
+    """
+    environment = dict(os.environ)
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    deterministic = torch.get_deterministic_debug_mode()
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        torch.set_num_threads(threads)
+        # Torch's default; it cannot be read in a process that has used its newer settings.
+        torch.set_float32_matmul_precision("highest")
+        torch.set_deterministic_debug_mode(deterministic)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def disconnect() -> None:

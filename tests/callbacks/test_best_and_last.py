@@ -2,8 +2,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from callbacks.best_and_last import BestAndLast
+from datamodules import Digits
+from lit_modules import LitClassifier
+from models.lenet import LeNet5
 from terminal.atomic import write_atomically
 from terminal.run_folder import RunFolder
 
@@ -53,3 +57,27 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         write_atomically(target, fail)
     assert target.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_trainer_tests_the_best(tmp_path):
+    """A rate of 1 after the first epoch: the last network is worse."""
+    run, data = RunFolder(str(tmp_path / "run"), ""), Digits(batch_size=64, image_size=28)
+    module = LitClassifier(
+        LeNet5("tanh"),
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.001),
+        schedule=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda epoch: 1 if epoch == 0 else 1000
+        ),
+    )
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        callbacks=BestAndLast(run),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    (best,) = trainer.test(datamodule=data, ckpt_path="best", verbose=False)
+    (last,) = trainer.test(datamodule=data, ckpt_path=run.last, verbose=False)
+    assert best["test/acc"] > 0.6 > last["test/acc"]

@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from callbacks.mistakes import ConfidentMistakes
 
@@ -55,6 +57,53 @@ def test_it_is_off_by_one_key_and_changes_no_result(quickstart, tmp_path):
         assert torch.equal(tensor, ends[1][name])
     csv = [(tmp_path / run / "metrics.csv").read_text() for run in ("with", "without")]
     assert csv[0] == csv[1]
+
+
+class Untraceable(nn.Sequential):
+    """The tracer does not know what it returns, and shows the tensors in its message."""
+
+    def __init__(self, in_channels=1, num_classes=10):
+        super().__init__(nn.Flatten(), nn.Linear(28 * 28 * in_channels, num_classes))
+
+    def forward(self, images):
+        logits = super().forward(images)
+        return Answer(logits, {"a list": [1, "text"]}) if torch.jit.is_tracing() else logits
+
+
+class Answer(NamedTuple):
+    logits: torch.Tensor
+    others: dict[str, list]
+
+
+class Broken(Untraceable):
+    """Its own error, of several lines."""
+
+    def forward(self, images):
+        if torch.jit.is_tracing():
+            raise ValueError("not in a trace\n" * 10)
+        return nn.Sequential(*self)(images)
+
+
+class Branching(Untraceable):
+    """What it does depends on the images: the graph shows what it did with one of them."""
+
+    def forward(self, images):
+        is_bright = images.is_meta or images.sum() > 0
+        return nn.Sequential(*self)(images if is_bright else -images)
+
+
+@pytest.mark.parametrize("net", [Untraceable, Broken, Branching])
+def test_a_graph_that_cannot_be_traced_is_one_line(quickstart, tmp_path, net):
+    recipe = ("--model.net", f"{__name__}.{net.__name__}", "--trainer.limit_train_batches", 2)
+    expected = quickstart(*recipe, "--run_dir", "without")
+    ended = quickstart(*recipe, "--dashboard", "true")
+    assert ended.status == 0
+    assert len(ended.out.splitlines()) == len(expected.out.splitlines())
+    has_graph = net is Branching
+    assert read(tmp_path / "run").Tags()["graph"] == has_graph
+    assert len(ended.err.splitlines()) == (not has_graph)
+    assert ended.err.startswith("" if has_graph else "warning: TensorBoard shows no graph: ")
+    assert len(ended.err) < 210
 
 
 def test_the_most_confident_mistakes_of_all_batches_are_kept():

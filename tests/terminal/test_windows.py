@@ -28,6 +28,42 @@ print("still here", flush=True)
 input()
 """
 
+PRINTING = """
+import io, sys
+from tests.terminal import windows
+
+if sys.argv[1] == "windows":
+    windows.pretend_api()
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(windows.Pipe(1, "w", closefd=False)))
+from terminal.console import console
+from terminal.errors import one_line_errors
+
+with one_line_errors():
+    {}
+"""
+SHORT, LONG = "print('a line')", "print('a line\\n' * 100_000)"
+OF_A_FILE = "raise OSError(22, 'Invalid argument', 'a:b')"
+
+
+@pytest.mark.parametrize("system", ["linux", "windows"])
+@pytest.mark.parametrize("action", [SHORT, LONG, f"console.{SHORT}", OF_A_FILE])
+def test_a_reader_that_ends_early_is_no_error(system, action):
+    """`python compare.py runs | head -1`, for example."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-c", PRINTING.format(action), system],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        timeout=TIMEOUT,
+        encoding="utf-8",
+    )
+    os.close(writing)
+    expected = "error: [Errno 22] Invalid argument: 'a:b'.\n" if action == OF_A_FILE else ""
+    assert ended.stderr == expected
+    assert ended.returncode == 2 if expected else ended.returncode in (1, 141)  # 1 is rich's
+
 
 @pytest.mark.slow
 def test_the_scripts_run(tmp_path):

@@ -60,6 +60,16 @@ def pretend_api() -> None:
     os.getppid = lambda: 4242
 
 
+class Pipe(io.FileIO):
+    """A pipe whose closed end is an invalid argument."""
+
+    def write(self, content):
+        try:
+            return super().write(content)
+        except BrokenPipeError:
+            raise OSError(errno.EINVAL, "Invalid argument") from None
+
+
 def _memory_info(process, counters, size):
     """The peak is the third field, after two of four bytes; all are 72 bytes on 64 bits."""
     assert (process.value, size) == (2**64 - 1, 72)
