@@ -14,7 +14,7 @@ WORKDIR /app
 ARG PIP_OPTIONS=""
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-    extras = project['optional-dependencies']; chosen = ('export', 'photos', 'sweep', 'weights'); \
+    extras = project['optional-dependencies']; chosen = [e for e in extras if e != 'dev']; \
     print(*project['dependencies'], *(p for e in chosen for p in extras[e]), sep='\n')" \
     > /tmp/requirements.txt \
     && grep --invert-match --extended-regexp '^(cuda|nvidia)-' constraints.txt > /tmp/constraints.txt \

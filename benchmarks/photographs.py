@@ -7,7 +7,7 @@ and half with several, and copied until there are enough. The time is that of th
 """
 
 import io
-import os
+import json
 import shutil
 import subprocess
 import sys
@@ -43,16 +43,27 @@ def draw_pages(folder: Path, pictures: int, root: Path) -> None:
             shutil.copy(folder / f"{index % PAGES}.jpg", path)
 
 
-def used(*command: str) -> tuple[float, float, float]:
-    """Seconds, processor seconds and the peak of the memory in MiB of a command."""
+# The process tells its own figures, as Windows has no other way.
+MEASURED = """
+import json, runpy, sys, time
+sys.path.insert(0, "")
+file, *sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+import torch
+from terminal.devices import peak_memory_bytes
+figures = time.process_time(), peak_memory_bytes(torch.device("cpu")) / 2**20
+with open(file, "w", encoding="utf-8") as told:
+    json.dump(figures, told)
+"""
+
+
+def used(folder: Path, *command: str) -> tuple[float, float, float]:
+    """Seconds, processor seconds and the peak of the memory in MiB of a script."""
+    told = folder / "used.json"
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"predict.py ended with status {process.returncode}")
-    seconds = time.perf_counter() - start
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    measured = [sys.executable, "-c", MEASURED, str(told), *command]
+    subprocess.run(measured, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start, *json.loads(told.read_text(encoding="utf-8"))
 
 
 def main() -> None:
@@ -65,8 +76,8 @@ def main() -> None:
         photographs, out = Path(folder, "photographs"), Path(folder, "out")
         photographs.mkdir()
         draw_pages(photographs, args.pictures, args.root)
-        script = [sys.executable, "predict.py", str(args.checkpoint.resolve())]
-        rounds = [used(*script, str(photographs), "--out", str(out)) for _ in range(args.rounds)]
+        script = ("predict.py", str(args.checkpoint.resolve()), str(photographs), "--out", str(out))
+        rounds = [used(Path(folder), *script) for _ in range(args.rounds)]
     title = f"predict.py on {args.pictures:,} photographs of 3 megapixels"
     names = ("seconds", "seconds of the processors", "MiB of memory, at most")
     figures = zip(names, zip(*rounds, strict=True), strict=True)

@@ -31,8 +31,12 @@ class BestAndLast(Checkpoint):
         self.best_score: list[float] | None = None
         self.best_epoch = -1
         self.best_metrics: dict[str, float] = {}  # all of the validation, by their names
-        self.best_model_path = ""  # Lightning's name of it, for `Trainer.test(ckpt_path="best")`
         self._stopped_early = False
+
+    @property
+    def best_model_path(self) -> str:
+        """Lightning's name of it, for `Trainer.test(ckpt_path="best")`; empty before the first."""
+        return str(self.run.best) if self.best_epoch >= 0 else ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self._stopped_early
@@ -51,7 +55,6 @@ class BestAndLast(Checkpoint):
         self.best_metrics = {k: value.item() for k, value in validated if k.startswith("val/")}
         # The best first: a run killed in between repeats this epoch, with the same result.
         trainer.save_checkpoint(self.run.best)
-        self.best_model_path = str(self.run.best)
         if trainer.is_global_zero:
             # A copy, not a link: damage to one must not affect the other.
             write_atomically(self.run.last, lambda beside: shutil.copyfile(self.run.best, beside))

@@ -14,6 +14,7 @@ from callbacks.best_and_last import score_of
 from terminal.console import console
 
 REFRESH = 0.1  # seconds
+REFRESH_IN_A_NOTEBOOK = 0.5  # as each time all lines are sent
 WIDTH = 80  # characters, in a notebook
 COLUMNS = {"train/loss": "11.4f", "train/acc": "9.2%", "val/loss": "11.4f", "val/acc": "9.2%"}
 
@@ -70,7 +71,8 @@ class EpochLines(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._bar and time.perf_counter() - self._drawn > REFRESH:
+        every = REFRESH_IN_A_NOTEBOOK if console.is_jupyter else REFRESH
+        if self._bar and time.perf_counter() - self._drawn > every:
             self._bar.update(self._task, completed=batch_idx + 1, refresh=True)
             self._show()
             self._drawn = time.perf_counter()

@@ -24,7 +24,7 @@ class CrashOnly(Callback):
     """
 
     def __init__(self) -> None:
-        self._before: dict[int, Any] = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
+        self._forget()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, *SIGNALS)}
@@ -44,7 +44,20 @@ class CrashOnly(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
+        if not isinstance(exception, KeyboardInterrupt):
+            del self._before[signal.SIGINT]  # Lightning has not changed it
         _set_handlers(self._before)
+        self._forget()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        # The next training may end before its setup, when the program has other handlers.
+        self._before: dict[int, Any] = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_before": {}}  # a handler may be a function that cannot be pickled
 
 
 def _set_handlers(handlers: dict[int, Any]) -> None:

@@ -15,8 +15,8 @@ Region = Any  # what regionprops returns, whose class has no public name
 LEAST = 9  # pixels of a stroke
 SMALLEST = 10  # pixels of a stroke's longer side
 MOST = 200  # digits on a page
-WEAKEST = 0.2  # strength of ink: what takes less of the paper's light is a stain or a shadow
-AT_EDGE = 0.5  # strength of ink that reaches the border of the page, as shadows do
+WEAKEST = 0.2  # ink's strength: weaker marks are stains or shadows
+AT_EDGE = 0.5  # the same where a mark reaches the border of the page, as shadows do
 CLEAR = 1.7  # times the faintest ink: what is written is stronger than what may be grain
 FULL = 0.4  # of a page, covered with ink
 STEP = 0.16  # of the page's shorter side: a larger stroke is no edge of a shadow
@@ -161,14 +161,15 @@ def _groups(regions: list[Region], count: Count) -> list[list[int]]:
     areas = np.array([region.area for region in regions])
     least = max(0.35 * usual, SMALLEST)
     groups = [g for g in groups if _side(boxes[g]) >= least and areas[g].sum() >= 2 * SMALLEST]
-    groups = [g for g in groups if not _is_dash_or_block(boxes[g], areas[g].sum())]
+    if count != "one":
+        groups = [g for g in groups if not _is_dash_or_block(boxes[g], areas[g].sum())]
     return _in_order(groups, boxes)
 
 
 def _is_dash_or_block(boxes: np.ndarray, area: int) -> bool:
     """Whether it is a line that lies, or solid without standing as a one does."""
     width, height = (boxes[:, k + 2].max() - boxes[:, k].min() for k in (0, 1))
-    return width > 3 * height or (area > 0.9 * width * height and height < 2.2 * width)
+    return width > 3 * height or (area > 0.9 * width * height and height < 1.6 * width)
 
 
 def _side(boxes: np.ndarray) -> float:

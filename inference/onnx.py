@@ -73,7 +73,7 @@ def export_onnx(
     Raises:
         UserError: If that is above 1e-4, or the packages are missing; then nothing is written.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report to its maker
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or onnxruntime reports to its maker
     try:
         import onnx
         import onnxruntime

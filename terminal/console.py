@@ -22,6 +22,7 @@ def filter_known_warnings() -> None:
         ".*does not have many workers.*",  # the data are in memory
         ".* ends after .*, and the training after .*",  # reported in one line before the start
         ".*but have no logger configured.*",  # the user's choice
+        ".*GPU available but not used.*",  # too
         ".*smaller than the logging interval.*",  # scalars are logged once an epoch
         ".*in eval mode at the start of training.*",  # batch norms of frozen parts
         ".*LightningCLI's args parameter is intended.*",  # sweep.py passes it for each trial

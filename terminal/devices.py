@@ -13,6 +13,7 @@ try:
 except ImportError:  # Windows has none
     resource = None
 
+STATUS = "/proc/self/status"  # of Linux
 SET_BY_THE_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -67,6 +68,11 @@ def peak_memory_bytes(device: torch.device) -> int:
         return torch.accelerator.max_memory_allocated(device)
     if resource is None:
         return _peak_on_windows()
+    if os.path.exists(STATUS):
+        with open(STATUS, encoding="utf-8", errors="replace") as lines:
+            peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+        if peaks:  # what getrusage tells is at least the peak of the process that started this one
+            return int(peaks[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 SIGPIPE = 13  # the signal module of Windows does not name it
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_COMPILER = r"No working C\+\+ compiler|Failed to find C compiler"  # torch's and triton's words
+# In the words of torch, of torch on Windows and of triton.
+NO_COMPILER = r"No working C\+\+ compiler|Compiler: .* is not found|Failed to find C compiler"
 
 # The parts of a jsonargparse message.
 KEY = r'Parser key "([\w.]+)": ?'
@@ -62,7 +63,7 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(2)
     except (RuntimeError, MemoryError) as error:
         if re.search(NO_COMPILER, str(error)):
-            way_out = "install g++, or leave out --model.compile"
+            way_out = "install one (g++, on Windows MSVC), or leave out --model.compile"
             _print("error", f"model.compile needs a C++ compiler, and there is none: {way_out}.")
             sys.exit(2)
         if not _is_of_memory(error):

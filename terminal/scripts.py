@@ -108,7 +108,8 @@ def output_file(*endings: str) -> Callable[[str], Path]:
             raise ArgumentTypeError(f"{text} does not end in {', '.join(endings)}")
         if path.exists() and not path.is_file():
             raise ArgumentTypeError(f"{text} is not a regular file")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
+        changed = path if path.exists() else path.parent
+        if not path.parent.is_dir() or not os.access(changed, os.W_OK):
             raise ArgumentTypeError(f"cannot write {text}")
         return Path(text)
 
@@ -121,7 +122,7 @@ def output_folder(text: str) -> Path:
     if path.exists() and not path.is_dir():
         raise ArgumentTypeError(f"{path} is not a folder")
     whole = path.absolute()
-    there = next(folder for folder in (whole, *whole.parents) if folder.exists())
-    if not os.access(there, os.W_OK):
+    there = next(part for part in (whole, *whole.parents) if part.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
         raise ArgumentTypeError(f"cannot write {text}")
     return path

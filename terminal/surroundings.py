@@ -1,7 +1,8 @@
-"""Lets libraries be imported where there is no home, as in a container. Import it before them.
+"""Lets the scripts import their libraries where there is no home, as in a container.
 
-torch and matplotlib need a folder for temporary files. Where the whole file system is read-only,
-Linux still has one in memory, /dev/shm.
+torchvision and torchmetrics need a folder for temporary files when they are imported, and
+matplotlib one for its fonts. Where the whole file system is read-only, Linux still has one in
+memory, /dev/shm.
 """
 
 import logging
@@ -24,6 +25,10 @@ def _find_temporary_folder() -> None:
         os.environ["TMPDIR"] = IN_MEMORY  # of the processes that are started too
 
 
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it warns at each start
-with one_line_errors():
+if not os.access(os.path.expanduser("~"), os.W_OK):  # matplotlib would warn at each start
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+try:
     _find_temporary_folder()
+except UserError:
+    with one_line_errors():
+        raise

@@ -36,7 +36,7 @@ def mount_setattr(path, **attributes):
 
 
 def enter(writable):
-    """Makes this process one of a container, until the next exec with the rights to change it."""
+    """Makes this process one of a container; until the next exec it has the rights to change it."""
     user, group = os.geteuid(), os.getegid()
     call(libc.unshare, CLONE_NEWUSER | CLONE_NEWNS)
     for name, text in (

@@ -52,7 +52,7 @@ def test_photographs_are_predicted_in_a_process_that_is_measured(
     reports = json.loads(file.read_text())["reports"]
     seconds, cpu, memory = (report["figures"]["predict.py"][0] for report in reports)
     assert cpu > 0 < seconds
-    assert memory > 2000 * 1500 * 3 / 2**20  # at least a page
+    assert 100 < memory < 4000  # torch alone is 200 MiB or more
 
 
 def test_the_plan_names_every_config_and_one_seed_of_everything_first():

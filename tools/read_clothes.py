@@ -3,8 +3,8 @@
     python -m tools.read_clothes runs/lenet_fashion/1/checkpoints/best.ckpt --pictures 500
 
 Each picture is an image of Fashion-MNIST's test set, its thing as dark as the product was, enlarged
-on a background with grain, written as a JPEG file and read as `predict.py` reads it. The row
-"as in the dataset" has the same images without all that. The rows are those of
+on a background with grain, written as a JPEG file and read as `predict.py` reads it. The column
+"as in the dataset" is of the same images without all that. The table is that of
 docs/photographs.md.
 """
 

@@ -125,14 +125,17 @@ def settings_restored() -> Iterator[None]:
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     deterministic = torch.get_deterministic_debug_mode()
     try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # it cannot be read in a process that has used torch's newer settings
+        precision = "highest"
+    try:
         yield
     finally:
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
         os.environ.update(environment)
         torch.set_num_threads(threads)
-        # Torch's default; it cannot be read in a process that has used its newer settings.
-        torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision(precision)
         torch.set_deterministic_debug_mode(deterministic)
         torch.backends.cudnn.benchmark = benchmark
 

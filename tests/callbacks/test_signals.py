@@ -1,5 +1,6 @@
 """The handlers of signals after a training, in a program that goes on."""
 
+import pickle
 import signal
 
 import pytest
@@ -60,7 +61,15 @@ ENDS = {
 
 def run(raising, method="fit", data=Digits):
     """Runs a method of a Trainer, and returns the exception that ended it."""
-    trainer = Trainer(
+    try:
+        module = LitClassifier(LeNet5("tanh"))
+        getattr(quick_trainer(raising), method)(module, data(batch_size=64, image_size=28))
+    except (Exception, SystemExit) as error:  # SystemExit is Lightning's answer to Ctrl-C
+        return type(error)
+
+
+def quick_trainer(raising):
+    return Trainer(
         max_epochs=1,
         accelerator="cpu",
         callbacks=[CrashOnly(), *(Raising(*pair) for pair in raising)],
@@ -72,10 +81,6 @@ def run(raising, method="fit", data=Digits):
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    try:
-        getattr(trainer, method)(LitClassifier(LeNet5("tanh")), data(batch_size=64, image_size=28))
-    except (Exception, SystemExit) as error:  # SystemExit is Lightning's answer to Ctrl-C
-        return type(error)
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -94,6 +99,31 @@ def test_they_are_back_when_the_data_are_interrupted(before):
 def test_they_are_back_after_a_test(before, method):
     assert run((), method) is None
     assert handlers() == before
+
+
+class Unreadable(Digits):
+    def prepare_data(self):
+        raise ValueError
+
+
+def test_a_later_run_does_not_bring_back_older_handlers(before):
+    """It fails before its setup, after the program has set other handlers."""
+    trainer = quick_trainer(())
+    module, data = LitClassifier(LeNet5("tanh")), Digits(batch_size=64, image_size=28)
+    trainer.fit(module, data)
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, lambda number, frame: None)
+    own = handlers()
+    with pytest.raises(ValueError):  # noqa: PT011 - of prepare_data
+        trainer.test(module, Unreadable(batch_size=64, image_size=28))
+    assert handlers() == own
+
+
+def test_handlers_are_not_pickled(before):
+    callback = CrashOnly()
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    callback.teardown(None, None, "fit")
+    assert isinstance(pickle.loads(pickle.dumps(callback)), CrashOnly)
 
 
 class Interrupting(Callback):

@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 from tests.conftest import ROOT
 
 START = """
-import os, signal
+import signal
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -56,7 +56,7 @@ FIT = "first = fit()"
 INTERRUPT = """
 class Interrupt(Callback):
     def on_train_batch_end(self, *args):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 fit(Interrupt())
 """

@@ -242,6 +242,25 @@ def test_how_many_digits_there_are_can_be_said(run_script, best, tmp_path, count
     assert len(rows(tmp_path / "predictions")) == number
 
 
+def test_a_row_of_digits_is_one_if_that_is_said(tmp_path):
+    page = Image.new("L", (900, 400), 240)
+    for left in range(100, 800, 140):
+        ImageDraw.Draw(page).ellipse((left, 150, left + 80, 260), outline=20, width=12)
+    path = draw(tmp_path, page)
+    for count, number in (("one", 1), ("auto", 5), ("many", 5)):
+        shown = read_file(path, MNIST(root="nowhere"), count=count)
+        assert [part.image is not None for part in shown] == [True] * number
+    assert shown[0].box[0] == pytest.approx(100, abs=4)
+
+
+@pytest.mark.parametrize("corners", [0, 20])
+def test_a_one_of_a_broad_marker_is_a_digit(tmp_path, corners):
+    page = Image.new("L", (700, 500), 240)
+    ImageDraw.Draw(page).rounded_rectangle((300, 200, 360, 320), corners, 20)
+    (shown,) = read_file(draw(tmp_path, page), MNIST(root="nowhere"))
+    assert shown.box == pytest.approx((300, 200, 361, 321), abs=4)
+
+
 def test_what_cannot_be_answered_gets_a_note_and_no_class(run_script, best, tmp_path):
     rng = np.random.default_rng(0)
     draw(tmp_path, Image.new("RGB", (300, 200), "white"), "a_blank.png")

@@ -1,5 +1,6 @@
 """Accelerators other than CUDA, by an accelerator that pretends."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from models.lenet import LeNet5
 from terminal.devices import best_device, device_name, peak_memory_bytes, synchronize
 from terminal.errors import UserError
 from tests.conftest import QUICKLY
-from tests.running import ROOT
+from tests.running import ROOT, run
 from training.network_checks import check_precision
 from training.precision import usual_precision
 from training.results import versions
@@ -60,6 +61,28 @@ def test_its_memory(monkeypatch):
     monkeypatch.setattr(torch._C, "_accelerator_getAccelerator", lambda: XPU)
     assert peak_memory_bytes(MPS) == 11
     assert peak_memory_bytes(XPU) == 7
+
+
+CHILD = """
+import torch
+from terminal.devices import peak_memory_bytes
+before = peak_memory_bytes(torch.device("cpu"))
+torch.ones(400_000_000, dtype=torch.uint8)
+print(before, peak_memory_bytes(torch.device("cpu")))
+"""
+PARENT = """
+import subprocess, sys
+bytearray(b"1") * 2_000_000_000
+print(subprocess.check_output([sys.executable, "-c", sys.argv[1]], text=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a child its parent's peak")
+def test_the_memory_of_a_process_is_not_that_of_its_parent():
+    ended = run(sys.executable, "-c", PARENT, CHILD, cwd=ROOT)
+    before, after = map(int, ended.out.split())
+    assert before < 1_900_000_000
+    assert 390_000_000 < after - before < 420_000_000
 
 
 def test_it_is_waited_for(monkeypatch):

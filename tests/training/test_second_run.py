@@ -37,6 +37,9 @@ import train
 import training.cli
 
 del os.environ["OMP_NUM_THREADS"]  # set by the tests: the run would not change it
+if sys.argv[2] == "high":
+    torch.set_float32_matmul_precision("high")
+    torch.set_deterministic_debug_mode("warn")
 
 def settings():
     return (
@@ -56,11 +59,17 @@ for args in json.loads(sys.argv[1]):
 """
 
 
-def train_in_turn(runs, cwd):
+def train_in_turn(runs, cwd, precision="highest"):
     """Trains several runs in one process."""
     told = json.dumps([[str(word) for word in args] for args in runs])
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return run(sys.executable, "-c", SCRIPT, told, cwd=cwd, env=environment)
+    return run(sys.executable, "-c", SCRIPT, told, precision, cwd=cwd, env=environment)
+
+
+def test_what_the_program_has_set_is_so_after_a_run(tmp_path):
+    quick = (*SHORT, "--trainer.fast_dev_run", "true", "--trainer.deterministic", "false")
+    ended = train_in_turn([quick], tmp_path, "high")
+    assert (ended.status, ended.out.splitlines()[-1]) == (0, "as before True")
 
 
 @pytest.mark.slow
