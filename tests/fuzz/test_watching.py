@@ -56,6 +56,16 @@ def test_what_takes_too_long_is_caught(tmp_path, monkeypatch):
         time.sleep(10)
 
 
+def test_what_takes_much_memory_is_caught_whatever_was_used_before(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.fuzz.watching.BYTES", 100_000_000)
+    assert bytes(b"1" * 500_000_000)
+    with watched(tmp_path):
+        assert b"1" * 50_000_000
+    for _ in range(2):  # the first does not hide the second
+        with pytest.raises(Caught, match="GB"), watched(tmp_path):
+            assert b"1" * 200_000_000
+
+
 def test_the_contents_of_a_folder_are_listed(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_bytes(b"1")
