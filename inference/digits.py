@@ -161,7 +161,7 @@ def _groups(regions: list[Region], count: Count) -> list[list[int]]:
     areas = np.array([region.area for region in regions])
     least = max(0.35 * usual, SMALLEST)
     groups = [g for g in groups if _side(boxes[g]) >= least and areas[g].sum() >= 2 * SMALLEST]
-    if count != "one":
+    if count == "auto":
         groups = [g for g in groups if not _is_dash_or_block(boxes[g], areas[g].sum())]
     return _in_order(groups, boxes)
 

@@ -11,6 +11,7 @@ from skimage.transform import hough_line, hough_line_peaks
 
 Inversion = Literal["auto", "yes", "no"]  # whether strokes are dark on light
 PEN, BROAD = 1 / 6, 0.55  # widest strokes, as shares of the page's shorter side
+SEEN = 0.8  # of a broad stroke's strength: what shows less of it is taken for paper
 SMOOTH = 0.8  # pixels: against grain
 NOISE = 5  # standard deviations
 FAINTEST = 0.06  # ink, as a share of the light of the paper
@@ -55,9 +56,9 @@ def find_ink(page: np.ndarray, invert: Inversion) -> Ink:
     )
     smooth = ndimage.gaussian_filter(dark_on_light, (SMOOTH, SMOOTH, 0))
     strength = _strength(smooth, PEN)
-    seen = strength > _faintest(strength)
     # Strokes may be broad; but what is broad and reaches the border is a shadow, or no paper.
     broad = _strength(smooth, BROAD)
+    seen = (strength > _faintest(strength)) & (strength > SEEN * broad)
     regions = label(broad > _faintest(broad), connectivity=2)
     areas = np.bincount(regions.ravel())
     share = np.bincount(regions.ravel(), seen.ravel()) / np.maximum(areas, 1)
