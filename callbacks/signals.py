@@ -45,7 +45,7 @@ class CrashOnly(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         if not isinstance(exception, KeyboardInterrupt):
-            del self._before[signal.SIGINT]  # Lightning has not changed it
+            self._before.pop(signal.SIGINT, None)  # Lightning has not changed it
         _set_handlers(self._before)
         self._forget()
 

@@ -123,7 +123,10 @@ def test_handlers_are_not_pickled(before):
     callback = CrashOnly()
     signal.signal(signal.SIGINT, lambda number, frame: None)
     callback.teardown(None, None, "fit")
-    assert isinstance(pickle.loads(pickle.dumps(callback)), CrashOnly)
+    copied = pickle.loads(pickle.dumps(callback))
+    own = handlers()
+    copied.on_exception(None, None, ValueError())  # before its setup, in another process
+    assert handlers() == own
 
 
 class Interrupting(Callback):
