@@ -20,7 +20,7 @@ from comparison.finished_runs import read_runs
 from comparison.recipes import Recipe, group
 from comparison.tables import devices, duration, percent, three_digits
 from inference.inspection import count_macs, count_parameters
-from tools.train_results import EPOCHS_ON_MNIST, FOR_A_GPU, plan
+from tools.train_results import FOR_A_GPU, plan
 
 ROOT = Path(__file__).parent.parent
 TIMES = ("processor time", "time on a GPU")
@@ -62,8 +62,8 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
     }
     if not folder.exists():
         epochs = str(config["trainer"]["max_epochs"])
-        if EPOCHS_ON_MNIST[0] in command:
-            epochs = command[command.index(EPOCHS_ON_MNIST[0]) + 1]
+        if "--trainer.max_epochs" in command:
+            epochs = command[command.index("--trainer.max_epochs") + 1]
         return cells | cost(*parameters_and_macs(command[1])) | {"epochs": epochs}
     recipe = recipe_in(folder)
     on_a_gpu = is_for_a_gpu(name)
