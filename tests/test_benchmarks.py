@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import data, loop, networks, photographs, startup
+from benchmarks import choices, data, loop, networks, photographs, startup
 from tests.conftest import CONFIGS, ROOT
 from tools import train_results
 
@@ -14,6 +14,7 @@ BRIEF = {
     data: [],
     loop: ["--batches", "4", "--tutorial", "16"],
     startup: [],
+    choices: ["--recipes", "resnet18", "--variants", "as it is", "SGD", "--images", "128"],
     networks: [
         *("--networks", "lenet", "resnet18", "densenet121", "--modes", "float32"),
         *("--image_size", "32", "--batch_size", "2", "--steps", "1"),
