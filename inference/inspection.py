@@ -1,6 +1,7 @@
 """Counts parameters and MACs, and checks that a network fits the images."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,25 +27,27 @@ def count_trained(net: nn.Module) -> int:
 
 def count_macs(net: nn.Module, channels: int, image_size: int) -> int:
     """Multiply-accumulates of convolutions and linear layers for one image, forward."""
-    net = copy.deepcopy(net).to("meta", torch.float32).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(torch.empty(1, channels, image_size, image_size, device="meta"))
-    return counter.get_total_flops() // 2
+
+    def macs(net: nn.Module, image: Tensor) -> int:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            net.float().eval()(image)
+        return counter.get_total_flops() // 2
+
+    return _tried(net, (1, channels, image_size, image_size), macs)
 
 
 def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
     """Checks that a network accepts these images and has their number of classes.
 
     Returns:
-        Its output for two images in training mode, on the meta device.
+        Its output for two images in training mode, on the meta device or on the CPU.
 
     Raises:
         UserError: If not; names the setting to change.
     """
     check_image_size(module.net, data.channels, data.image_size)
     name = type(module.net).__name__
-    net = copy.deepcopy(module.net).to("meta").train()
-    output = net(torch.empty(2, data.channels, data.image_size, data.image_size, device="meta"))
+    output = _tried(module.net, (2, data.channels, data.image_size, data.image_size), _train_mode)
     logits = output[0] if isinstance(output, tuple) and output else output
     if not isinstance(logits, Tensor):
         raise UserError(f"{name} returns a {type(logits).__name__}, not logits.")
@@ -62,7 +65,7 @@ def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
 
 
 def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
-    """Checks the image size by a forward pass of two images on the meta device.
+    """Checks the image size by a forward pass of two images.
 
     Raises:
         UserError: If the network does not accept them; names the smallest size that it accepts.
@@ -87,9 +90,27 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
 
 def _refusal(net: nn.Module, channels: int, image_size: int) -> str:
     """The network's error for such images; empty if it accepts them."""
-    net = copy.deepcopy(net).to("meta").train()
     try:
-        net(torch.empty(2, channels, image_size, image_size, device="meta"))
+        _tried(net, (2, channels, image_size, image_size), _train_mode)
     except (RuntimeError, ValueError) as error:
         return str(error)
     return ""
+
+
+def _train_mode(net: nn.Module, images: Tensor) -> Any:
+    return net.train()(images)
+
+
+def _tried(net: nn.Module, shape: tuple[int, ...], use: Callable[[nn.Module, Tensor], Any]) -> Any:
+    """What `use` returns for a copy of the network and images: on meta tensors if that is possible.
+
+    A forward that reads values, `if images.mean() > 0.5`, needs real ones, which takes longer.
+    """
+    try:
+        return use(copy.deepcopy(net).to("meta"), torch.empty(shape, device="meta"))
+    except RuntimeError as error:
+        if "meta" not in str(error).lower():
+            raise
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(devices=[]):  # dropout draws from it
+        return use(copy.deepcopy(net).cpu(), images)
