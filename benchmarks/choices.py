@@ -1,12 +1,13 @@
-"""What each choice of the recipes for a CPU is worth: speed with it and with another in its place.
+"""What the choices in the recipes for a CPU are worth: their speed, and that with other choices.
 
-    python -m benchmarks.choices [--recipes resnet18 vgg11] [--images 1024] [--rounds 3]
-        [--json FILE]
+    python -m benchmarks.choices [--recipes resnet18 vgg11] [--variants float32 SGD]
+        [--images 1024] [--rounds 3] [--json FILE]
 
 Trains the recipes of `configs/laptop/` by `train.py`'s own loop, with augmentation and averaged
 weights, in one thread: two epochs of `images` images without validation; the second is measured.
-The recipe and its variants run in turns. Speed is not accuracy: a choice may also change what is
-learnt (docs/results.md).
+The recipe and its variants run in turns. The machine has to be idle: on a busy one, two threads
+wait for each other. Speed is not accuracy: a choice may also change what is learnt
+(docs/results.md).
 """
 
 import argparse
@@ -31,6 +32,7 @@ VARIANTS = {
     "float32": ("--trainer.precision", "32-true"),
     "two threads": (),
     "batches of 64": ("--data.batch_size", "64"),
+    "batches of 128": ("--data.batch_size", "128"),
     "batches of 512": ("--data.batch_size", "512"),
     "SGD": (SGD,),
     "fused AdamW": ("--model.optimizer.fused", "true"),
@@ -38,22 +40,28 @@ VARIANTS = {
 }
 
 
+def config_of(recipe: str) -> str:
+    return f"configs/laptop/{recipe}.yaml"
+
+
+def batch_size_of(recipe: str) -> int:
+    with open(config_of(recipe), encoding="utf-8") as file:
+        return yaml.safe_load(file)["data"]["init_args"]["batch_size"]
+
+
 def images_per_second(recipe: str, variant: str, args: argparse.Namespace) -> float:
-    """Speed of the steps of the second of two short epochs, the first being a warm-up."""
-    config = f"configs/laptop/{recipe}.yaml"
+    """Speed of the steps of the second of two short epochs; the first is a warm-up."""
     options = VARIANTS[variant]
-    with open(config, encoding="utf-8") as file:
-        batch_size = yaml.safe_load(file)["data"]["init_args"]["batch_size"]
-    if "--data.batch_size" in options:
-        batch_size = int(options[1])
+    batch_size = int(options[1]) if "--data.batch_size" in options else batch_size_of(recipe)
     torch.set_num_threads(2 if variant == "two threads" else 1)
     with tempfile.TemporaryDirectory() as folder:
         cli = TrainingCLI(
             [
-                *("--config", config, "--data.root", str(args.root), *options),
+                *("--config", config_of(recipe), "--data.root", str(args.root), *options),
                 *("--trainer.max_epochs", "2", "--trainer.limit_val_batches", "0"),
                 *("--trainer.limit_train_batches", str(max(1, args.images // batch_size))),
-                *("--run_dir", os.path.join(folder, "run"), "--dashboard", "false"),
+                *("--trainer.accelerator", "cpu", "--dashboard", "false"),
+                *("--run_dir", os.path.join(folder, "run")),
             ]
         )
         # VGG's checkpoints have 2 GB: writing them would take longer than the steps.
@@ -73,9 +81,10 @@ def main() -> None:
     sys.argv = sys.argv[:1]
     content = []
     for recipe in args.recipes:
-        rates: dict[str, list[float]] = {variant: [] for variant in args.variants}
+        same = f"batches of {batch_size_of(recipe)}"
+        rates: dict[str, list[float]] = {name: [] for name in args.variants if name != same}
         for _ in range(args.rounds):
-            for variant in args.variants:
+            for variant in rates:
                 rates[variant].append(images_per_second(recipe, variant, args))
         content.append(report(f"laptop/{recipe}, training", "images/s", rates))
     write_json(args.json, content)

@@ -1,11 +1,13 @@
 """Counts parameters and MACs, and checks that a network fits the images."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules import InMemoryDataModule
@@ -29,11 +31,26 @@ def count_macs(net: nn.Module, channels: int, image_size: int) -> int:
     """Multiply-accumulates of convolutions and linear layers for one image, forward."""
 
     def macs(net: nn.Module, image: Tensor) -> int:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with FlopCounterMode(display=False) as counter, _without_fused_kernels(), torch.no_grad():
             net.float().eval()(image)
         return counter.get_total_flops() // 2
 
-    return _tried(net, (1, channels, image_size, image_size), macs)
+    return _Trial(net, macs)(1, channels, image_size, image_size)
+
+
+@contextmanager
+def _without_fused_kernels() -> Iterator[None]:
+    """Attention and recurrent layers on the CPU are made of matrix products, which are counted."""
+    mha, mkldnn = torch.backends.mha, torch.backends.mkldnn
+    before = mha.get_fastpath_enabled(), mkldnn.enabled
+    mha.set_fastpath_enabled(False)
+    mkldnn.enabled = False
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        mha.set_fastpath_enabled(before[0])
+        mkldnn.enabled = before[1]
 
 
 def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
@@ -47,7 +64,8 @@ def check_outputs(module: LitClassifier, data: InMemoryDataModule) -> Any:
     """
     check_image_size(module.net, data.channels, data.image_size)
     name = type(module.net).__name__
-    output = _tried(module.net, (2, data.channels, data.image_size, data.image_size), _train_mode)
+    trial = _Trial(module.net, _train_mode)
+    output = trial(2, data.channels, data.image_size, data.image_size)
     logits = output[0] if isinstance(output, tuple) and output else output
     if not isinstance(logits, Tensor):
         raise UserError(f"{name} returns a {type(logits).__name__}, not logits.")
@@ -70,12 +88,13 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
     Raises:
         UserError: If the network does not accept them; names the smallest size that it accepts.
     """
-    problem = _refusal(net, channels, image_size)
+    trial = _Trial(net, _train_mode)
+    problem = _refusal(trial, channels, image_size)
     if not problem:
         return
     name = type(net).__name__
     sizes = range(1, LARGEST_PROBED)
-    smallest = next((size for size in sizes if not _refusal(net, channels, size)), None)
+    smallest = next((size for size in sizes if not _refusal(trial, channels, size)), None)
     if smallest is None:
         raise UserError(
             f"{name} does not accept images of {channels} channels: {problem}. "
@@ -88,29 +107,38 @@ def check_image_size(net: nn.Module, channels: int, image_size: int) -> None:
     )
 
 
-def _refusal(net: nn.Module, channels: int, image_size: int) -> str:
-    """The network's error for such images; empty if it accepts them."""
-    try:
-        _tried(net, (2, channels, image_size, image_size), _train_mode)
-    except (RuntimeError, ValueError) as error:
-        return str(error)
-    return ""
+class _Trial:
+    """Calls `use` on a copy of the network and on images: on meta tensors, if possible.
+
+    Where that fails, it is tried with real numbers: forward may read values, as in
+    `if images.mean() > 0.5`. Errors are of this second attempt.
+    """
+
+    def __init__(self, net: nn.Module, use: Callable[[nn.Module, Tensor], Any]) -> None:
+        self.net, self.use = net, use
+        self.copies: dict[str, nn.Module] = {}
+
+    def __call__(self, *shape: int) -> Any:
+        with torch.random.fork_rng(devices=[]):  # dropout would change torch's random state
+            with suppress(Exception):
+                return self.use(self._copy("meta"), torch.empty(shape, device="meta"))
+            images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+            return self.use(self._copy("cpu"), images)
+
+    def _copy(self, device: str) -> nn.Module:
+        if device not in self.copies:
+            self.copies[device] = copy.deepcopy(self.net).to(device)
+        return self.copies[device]
 
 
 def _train_mode(net: nn.Module, images: Tensor) -> Any:
     return net.train()(images)
 
 
-def _tried(net: nn.Module, shape: tuple[int, ...], use: Callable[[nn.Module, Tensor], Any]) -> Any:
-    """What `use` returns for a copy of the network and images: on meta tensors if that is possible.
-
-    A forward that reads values, `if images.mean() > 0.5`, needs real ones, which takes longer.
-    """
+def _refusal(trial: _Trial, channels: int, image_size: int) -> str:
+    """The network's error for such images; empty if it accepts them."""
     try:
-        return use(copy.deepcopy(net).to("meta"), torch.empty(shape, device="meta"))
-    except RuntimeError as error:
-        if "meta" not in str(error).lower():
-            raise
-    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    with torch.random.fork_rng(devices=[]):  # dropout draws from it
-        return use(copy.deepcopy(net).cpu(), images)
+        trial(2, channels, image_size, image_size)
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return ""

@@ -1,10 +1,12 @@
 """The benchmarks run and compare what they name; results can be made in several sessions."""
 
+import argparse
 import json
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from benchmarks import choices, data, loop, networks, photographs, startup
 from tests.conftest import CONFIGS, ROOT
@@ -40,6 +42,55 @@ def test_a_benchmark_reports(benchmark, data_root, tmp_path, monkeypatch, capsys
         compared = [report for report in content["reports"] if "torchvision" in report["figures"]]
         assert len(compared) == 2 * 2
     assert "times it" in capsys.readouterr().out
+
+
+def test_the_choices_are_those_that_they_are_called(data_root, monkeypatch):
+    """What the Trainer has of each: precision, threads, batch, optimizer, averaged weights."""
+    made = []
+
+    class Cli(choices.TrainingCLI):
+        def __init__(self, arguments):
+            super().__init__(arguments)
+            made.append(self)
+            self.trainer.fit = self.fit_nothing
+
+        def fit_nothing(self, model, data):
+            optimizer = model.build_optimizer()
+            kinds = [type(callback).__name__ for callback in self.trainer.callbacks]
+            self.found = (
+                str(self.trainer.precision),
+                torch.get_num_threads(),
+                (data.batch_size, self.trainer.limit_train_batches),
+                (type(optimizer).__name__, optimizer.defaults.get("fused")),
+                "EMAWeightAveraging" in kinds,
+            )
+            self.stopwatch.images_per_second.append(1.0)
+            for logger in self.trainer.loggers:
+                logger.finalize("success")
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(choices, "TrainingCLI", Cli)
+    monkeypatch.setattr(sys, "argv", ["benchmark"])
+    threads = torch.get_num_threads()
+    args = argparse.Namespace(root=data_root, images=1024)
+    for variant in choices.VARIANTS:
+        choices.images_per_second("resnet18", variant, args)
+    torch.set_num_threads(threads)
+    found = dict(zip(choices.VARIANTS, (cli.found for cli in made), strict=True))
+    precision = found["as it is"][0]
+    adamw = ("AdamW", None)
+    assert found == {
+        "as it is": (precision, 1, (128, 8), adamw, True),
+        "float32": ("32-true", 1, (128, 8), adamw, True),
+        "two threads": (precision, 2, (128, 8), adamw, True),
+        "batches of 64": (precision, 1, (64, 16), adamw, True),
+        "batches of 128": (precision, 1, (128, 8), adamw, True),
+        "batches of 512": (precision, 1, (512, 2), adamw, True),
+        "SGD": (precision, 1, (128, 8), ("SGD", None), True),
+        "fused AdamW": (precision, 1, (128, 8), ("AdamW", True), True),
+        "no averaged weights": (precision, 1, (128, 8), adamw, False),
+    }
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from terminal.errors import UserError, raising, warn
 
 
 def check_network(module: LitClassifier, data: InMemoryDataModule) -> None:
-    """Checks, on meta tensors, that a network can be trained on these images.
+    """Checks, on two images, that a network can be trained on these images.
 
     Raises:
         UserError: If it cannot; names the setting to change.
