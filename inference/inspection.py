@@ -122,7 +122,7 @@ class _Trial:
         with torch.random.fork_rng(devices=[]):  # dropout would change torch's random state
             with suppress(Exception):
                 return self.use(self._copy("meta"), torch.empty(shape, device="meta"))
-            images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+            images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
             return self.use(self._copy("cpu"), images)
 
     def _copy(self, device: str) -> nn.Module:

@@ -1,9 +1,12 @@
 """Exports a network to one ONNX file that takes raw images."""
 
+import io
 import json
+import logging
 import os
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +74,8 @@ def export_onnx(
         The largest difference between probabilities of ONNX Runtime and PyTorch.
 
     Raises:
-        UserError: If that is above 1e-4, or the packages are missing; then nothing is written.
+        UserError: If that is above 1e-4, the network has no single graph, or the packages are
+            missing; then nothing is written.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or onnxruntime reports to its maker
     try:
@@ -122,14 +126,33 @@ def measured(checkpoint: Path) -> dict[str, Any]:
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.onnx.ONNXProgram:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silence():
         warnings.simplefilter("ignore")  # the exporter's internal warnings
-        return torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            verbose=False,
-            input_names=["images"],
-            output_names=["probabilities"],
-            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
-        )
+        try:
+            return torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                input_names=["images"],
+                output_names=["probabilities"],
+                dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+            )
+        except torch.onnx.OnnxExporterError as error:
+            lines = str(error.__cause__ or error).strip().splitlines()
+            raise UserError(
+                f"the network cannot be exported: {lines[0]} Its forward has to take the same "
+                "steps for all images, without `if` on their values."
+            ) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """PyTorch logs and prints the whole graph several times if it cannot export it."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

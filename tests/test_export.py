@@ -15,6 +15,7 @@ from inference.logits import compute_logits
 from inference.onnx import export_onnx
 from lit_modules import LitClassifier, LitGoogLeNet
 from models import alexnet, densenet, googlenet, nin, resnet, vgg
+from models.lenet import LeNet5
 from terminal.errors import UserError
 from tests.conftest import assert_one_line
 
@@ -76,6 +77,27 @@ def test_a_file_that_differs_is_not_written(digits_run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="differs from PyTorch"):
         export_onnx(classifier, data, tmp_path / "net.onnx", {})
     assert not list(tmp_path.iterdir())
+
+
+class Branches(LeNet5):
+    def forward(self, images):
+        return super().forward(images if images.mean() > 0 else -images)
+
+
+class FallsBackToNumpy(LeNet5):
+    def forward(self, images):
+        return super().forward(images + torch.from_numpy(np.sort(images.detach().numpy())))
+
+
+@pytest.mark.parametrize("net", [Branches, FallsBackToNumpy])
+def test_a_network_without_one_graph_gets_one_line(run_script, quickstart, tmp_path, net):
+    recipe = ("--model.net", f"{__name__}.{net.__name__}", "--trainer.limit_train_batches", 1)
+    assert quickstart(*recipe).status == 0
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    ended = run_script(main, best, "--trust_classes", "--out", "net.onnx")
+    assert_one_line(ended, ["cannot be exported", "`if`"])
+    assert ended.out == ""
+    assert not (tmp_path / "net.onnx").exists()
 
 
 @pytest.mark.parametrize(
