@@ -33,7 +33,7 @@ ON_MNIST = (
         ]
     ),
 )
-# Digits need fewer epochs than clothes; only without a GPU. Those of NiN take the least time.
+# Digits need fewer epochs than clothes; only without a GPU. NiN: docs/results.md says why.
 EPOCHS_ON_MNIST = dict.fromkeys(FAMILIES, 8) | {"nin": 20}
 SIGMOID = ("--model.net.activation", "sigmoid")
 
