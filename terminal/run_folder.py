@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -58,15 +60,21 @@ class RunFolder:
 
     def is_finished(self) -> bool:
         """Whether `results.json` exists and is complete."""
-        if self._path is None:
-            return False
+        return self._path is not None and "test_accuracy" in self.read_results()
+
+    def read_results(self) -> dict[str, Any]:
+        """Content of `results.json`; empty if there is none, or if it is damaged.
+
+        Raises:
+            UserError: If it cannot be read.
+        """
         try:
             results = json.loads(self.results.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-            return False
+            return {}
         except OSError as error:
             raise UserError(f"cannot read the run folder: {error}.") from error
-        return isinstance(results, dict) and "test_accuracy" in results
+        return results if isinstance(results, dict) else {}
 
     def has_checkpoints(self) -> bool:
         """Whether there is a run to go on with."""
@@ -131,6 +139,18 @@ class RunFolder:
                 return parent / str(number)
             except FileExistsError:
                 number += 1
+
+
+def run_name(config: Path) -> str:
+    """Name of the runs of a config file: the file's, or that of the finished run that it is from.
+
+    Raises:
+        UserError: If the folder of that run cannot be read.
+    """
+    run = RunFolder(str(config.parent), config.stem)
+    name = run.read_results().get("config") if config.name == run.config.name else None
+    is_plain = isinstance(name, str) and re.fullmatch(r"\w[\w.+ -]{0,99}", name)
+    return name if is_plain else config.stem
 
 
 def _cannot_write(error: OSError) -> UserError:

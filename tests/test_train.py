@@ -118,10 +118,11 @@ def test_the_saved_config_repeats_the_run(quickstart, train, tmp_path):
     first = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     ended = train("--config", tmp_path / "run" / "config.yaml")
     assert (ended.status, ended.err) == (0, "")
-    again = tmp_path / "runs" / "config" / "1" / "checkpoints" / "last.ckpt"
-    second = torch.load(again, weights_only=True)
+    again = tmp_path / "runs" / "quickstart" / "1"
+    second = torch.load(again / "checkpoints" / "last.ckpt", weights_only=True)
     for name, tensor in first["state_dict"].items():
         assert torch.equal(tensor, second["state_dict"][name])
+    assert json.loads((again / "results.json").read_text())["config"] == "quickstart"
 
 
 def test_later_configs_and_arguments_win(quickstart, tmp_path):

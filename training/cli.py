@@ -34,7 +34,7 @@ from terminal.arguments import check_files, check_texts, read_configs_in_utf8, s
 from terminal.console import filter_known_warnings
 from terminal.devices import device_name, limit_threads
 from terminal.errors import UserError, raising, warn
-from terminal.run_folder import RunFolder
+from terminal.run_folder import RunFolder, run_name
 from training.carried_over import carried_over, given_keys
 from training.checkpoints import AtomicCheckpointIO, find_checkpoint
 from training.duration import long_training
@@ -164,7 +164,7 @@ class TrainingCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         files = [Path(str(path)) for path in self.config.pop("config") or []]
-        name = "+".join(path.stem for path in files) or "unnamed"
+        name = "+".join(map(run_name, files)) or "unnamed"
         laptop = [path.parent / "laptop" / path.name for path in files]
         self.for_processors = [path for path in laptop if path.exists()]
         run_dir = self.config.pop("run_dir")
