@@ -5,7 +5,7 @@ from pathlib import Path
 from comparison.figures import write_figures
 from comparison.finished_runs import read_runs
 from comparison.recipes import group
-from comparison.tables import terminal_table, write_tables
+from comparison.tables import terminal_notes, terminal_table, write_tables
 from terminal.console import console
 from terminal.errors import UserError, one_line_errors, printable, raising
 from terminal.scripts import OneLineParser
@@ -30,6 +30,8 @@ def main() -> None:
             first = "".join(f" {folder}: {reason}." for folder, reason in [*left_out.items()][:1])
             raise UserError(f"no finished run in {', '.join(map(str, options.runs))}.{first}")
         console.print(terminal_table(recipes))
+        if notes := [*terminal_notes(recipes)]:
+            console.print("\n" + "\n".join(notes), soft_wrap=True, markup=False)
         if left_out:
             console.print("\n[bold]left out[/bold]")
             for folder, reason in left_out.items():

@@ -3,7 +3,7 @@
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,19 @@ class Recipe:
     """Runs that differ only in the seed.
 
     Attributes:
-        name: Name of the config, with the settings that distinguish recipes of the same name.
+        config: Name of the config.
+        notes: The settings that distinguish it from recipes with the same config and dataset.
         runs: One for each seed.
     """
 
-    name: str
+    config: str
+    notes: tuple[str, ...]
     runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the config, with the notes."""
+        return f"{self.config} ({', '.join(self.notes)})" if self.notes else self.config
 
     def mean(self, field: str) -> float | None:
         """Mean of a field of the results; None if no run has it."""
@@ -68,18 +75,18 @@ def group(runs: Iterable[Run]) -> tuple[list[Recipe], dict[Path, str]]:
             left_out[before.folder] = f"repeated, with the same seed, by {run.folder}"
         same_recipe[run.results["seed"]] = run
     groups = [tuple(by_seed[seed] for seed in sorted(by_seed)) for by_seed in seeds.values()]
-    recipes = [Recipe(name, members) for name, members in zip(_names(groups), groups, strict=True)]
+    named = zip(_names(groups), groups, strict=True)
+    recipes = [Recipe(config, notes, members) for (config, notes), members in named]
     recipes.sort(key=lambda recipe: (recipe.dataset, -recipe.mean("test_accuracy"), recipe.name))
     return recipes, left_out
 
 
-def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
-    """Names of the groups: the config's, with the settings that distinguish equal names."""
+def _names(groups: Sequence[tuple[Run, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """For each group the name of the config, and the settings that distinguish equal names."""
     titles = []
     for runs in groups:
         name = Counter(run.results["config"] for run in runs).most_common(1)[0][0]
         titles.append((name, runs[0].results["dataset"], runs[0].recipe is None))
-    names = []
     for title, runs in zip(titles, groups, strict=True):
         others = [
             _settings(other[0]) for t, other in zip(titles, groups, strict=True) if t == title
@@ -87,8 +94,7 @@ def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
         notes = _differences(_settings(runs[0]), others)
         if title[2] and (*title[:2], False) in titles:
             notes.insert(0, "no config.yaml")
-        names.append(f"{title[0]} ({', '.join(notes)})" if notes else title[0])
-    return names
+        yield title[0], tuple(notes)
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -14,22 +14,26 @@ from terminal.errors import printable
 
 
 def terminal_table(recipes: Iterable[Recipe]) -> Table:
-    """A table that fits a terminal of 80 columns, with a heading for each dataset."""
+    """A table that fits a terminal of 80 columns, with a heading for each dataset.
+
+    A number in brackets refers to `terminal_notes`.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), collapse_padding=True)
     table.add_column("", overflow="fold")
     head = ("params\n(M)", "MACs\n(M)", "\nepochs", "\nseeds", "test acc.\n(%)", "\ntime")
     for name in (*head, "images\n/s"):
         justify = "left" if "acc" in name else "right"  # a single seed has no deviation
         table.add_column(name, justify=justify, no_wrap=True)
-    dataset = None
+    dataset, number = None, 0
     for recipe in recipes:
+        number += bool(recipe.notes)
         if recipe.dataset != dataset:
             if dataset:
                 table.add_row("")
             dataset = recipe.dataset
             table.add_row(f"[bold]{escape(printable(dataset))}[/bold]")
         table.add_row(
-            escape(printable(recipe.name)),
+            escape(printable(recipe.config) + (f" [{number}]" if recipe.notes else "")),
             three_digits(recipe.mean("parameters") / 1e6),
             three_digits(recipe.mean("macs") / 1e6),
             f"{recipe.mean('epochs'):.0f}",
@@ -39,6 +43,14 @@ def terminal_table(recipes: Iterable[Recipe]) -> Table:
             three_digits(recipe.mean("images_per_second")),
         )
     return table
+
+
+def terminal_notes(recipes: Iterable[Recipe]) -> Iterator[str]:
+    """What distinguishes recipes of the same config: `[1] lr 0.1, image_size 64: runs/lenet/3`."""
+    distinguished = [recipe for recipe in recipes if recipe.notes]
+    for number, recipe in enumerate(distinguished, start=1):
+        folders = ", ".join(str(run.folder) for run in recipe.runs)
+        yield printable(f"[{number}] {', '.join(recipe.notes)}: {folders}")
 
 
 def write_tables(folder: Path, recipes: Sequence[Recipe]) -> list[str]:

@@ -140,14 +140,23 @@ def test_recipes_with_the_same_name_are_labelled_by_their_overrides(compare, tmp
     write_run(tmp_path / "runs" / "3", seed=1, lr=0.005, test_accuracy=0.97)
     adam = {"betas": [0.9, 0.999]}
     write_run(tmp_path / "runs" / "4", 0.001, "torch.optim.Adam", adam, test_accuracy=0.96)
-    compare()
+    write_run(tmp_path / "runs" / "5", config="other", test_accuracy=0.99, epochs=7)
+    lines = compare().out.splitlines()
+    shown = [line.split("  ")[0] for line in lines if line.startswith(("other", "lenet", "["))]
+    assert shown == [
+        *("other", "lenet [1]", "lenet [2]", "lenet [3]"),
+        "[1] optimizer SGD, lr 0.01: runs/1, runs/2",
+        "[2] optimizer SGD, lr 0.005: runs/3",
+        "[3] optimizer Adam, lr 0.001: runs/4",
+    ]
     rows = read_rows("runs/comparison/results.csv")
     assert {row["recipe"]: row["seeds"] for row in rows} == {
         "lenet (optimizer SGD, lr 0.01)": "1 2",
         "lenet (optimizer SGD, lr 0.005)": "1",
         "lenet (optimizer Adam, lr 0.001)": "1",
+        "other": "1",
     }
-    assert {row["config"] for row in rows} == {"lenet"}
+    assert {row["config"] for row in rows} == {"lenet", "other"}
 
 
 def test_only_optimizer_arguments_that_differ_are_named(compare, tmp_path):
