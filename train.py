@@ -34,8 +34,7 @@ def train(cli: "TrainingCLI", run: "RunFolder") -> None:
     from terminal.console import print_facts
     from training.results import collect_results, write_results
 
-    trainer = cli.trainer
-    is_first = trainer.is_global_zero
+    trainer, is_first = cli.trainer, cli.trainer.is_global_zero
     if cli.is_finished:
         if is_first:
             print(f"{run.path} is finished: {run.results} has its figures.")
@@ -50,9 +49,10 @@ def train(cli: "TrainingCLI", run: "RunFolder") -> None:
     cli.model.load_state_dict(best["state_dict"])
     torch.set_float32_matmul_precision("highest")  # as evaluate.py
     test_metrics = trainer.test(cli.model, cli.datamodule, verbose=False)[0]
-    if is_first and not cli.is_trial:
+    if is_first:
         results = collect_results(cli, test_metrics)
-        write_results(run, results)
+        if not cli.is_trial:
+            write_results(run, results)
         print_facts(cli.facts_of(results))
 
 

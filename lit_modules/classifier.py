@@ -191,6 +191,11 @@ class LitClassifier(LightningModule):
             kind = getattr(importlib.import_module(module), name)
         if not (isinstance(kind, type) and issubclass(kind, cls)):
             raise ValueError(f"it is of {kind}, which is no {cls.__name__}")
+        if "net" not in settings and "net" not in kwargs:
+            raise ValueError(
+                "its network was built in Python, and is not in the checkpoint: build it again, and "
+                "give it as net=..."
+            )
         # Lightning also looks where it once kept hyperparameters; nobody has looked at those.
         kept = {key: value for key, value in checkpoint.items() if key not in NOT_LOOKED_AT}
         kept[cls.CHECKPOINT_HYPER_PARAMS_KEY] = {

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -58,11 +59,20 @@ def check_texts(value: Any, key: str = "") -> None:
 
 
 def suggestion(message: str, parser: ArgumentParser) -> str:
-    """Suggests the option most similar to an unknown one."""
-    found = re.search(r"unrecognized arguments: --([\w.]+)", message)
-    names = list(parser.get_defaults().keys()) if found else []
-    meant = get_close_matches(found[1], names, 1) if found else []
-    return f" Did you mean --{meant[0]}?" if meant else ""
+    """What may be meant instead of an option or a class that does not exist; empty if unknown."""
+    if found := re.search(r"unrecognized arguments: --([\w.]+)", message):
+        meant = get_close_matches(found[1], list(parser.get_defaults().keys()), 1)
+        return f" Did you mean --{meant[0]}?" if meant else ""
+    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        module, name = found.groups()
+        names = {known.lower(): known for known in dir(sys.modules.get(module))}
+        meant = get_close_matches(name.lower(), names, 1)
+        return f" Did you mean {module}.{names[meant[0]]}?" if meant else ""
+    if re.search("No module named", message):
+        return f" Looked for in {sys.path[0]}, PYTHONPATH and the installed packages."
+    if re.search("import path (string|format)", message):
+        return " Name a class by its module, without .py: mynet.Net is the class Net in mynet.py."
+    return ""
 
 
 def _configs(args: Sequence[str]) -> Iterator[str]:

@@ -181,6 +181,9 @@ def test_a_trial_saves_nothing(train, tmp_path, monkeypatch, trial, options):
     ended = train(*QUICKLY, *options, f"--trainer.{trial}", "1")
     assert (ended.status, ended.err) == (0, "")
     assert "a trial: nothing is kept" in ended.out
+    tested = [line for line in ended.out.splitlines() if line.startswith("test")]
+    figureless = ["test  of 64 images, without an error"]
+    assert tested == (figureless if trial == "fast_dev_run" else [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -253,8 +256,17 @@ WRONG_USES = {
     "no steps to log": (["--trainer.log_every_n_steps", "0"], ["log_every_n_steps", "at least 1"]),
     "another way to start": (["--trainer.strategy", "ddp_spawn"], ["ddp_spawn", "ddp"]),
     "epochs out of range": (["--trainer.max_epochs", "-5"], ["max_epochs", "-5"]),
-    "class that is not there": (["--model.net", "models.lenet.LeNet6"], ["LeNet6", "net"]),
-    "module that is not there": (["--model.net", "nowhere.Net"], ["nowhere", "net"]),
+    "class that is not there": (
+        ["--model.net", "models.lenet.lenet6"],
+        ["lenet6", "net", "Did you mean models.lenet.LeNet5?"],
+    ),
+    "class unlike any other": (["--model.net", "models.lenet.Swin"], ["Swin", "net"]),
+    "module that is not there": (
+        ["--model.net", "nowhere.Net"],
+        ["nowhere", "Looked for in"],
+    ),
+    "file instead of a module": (["--model.net", "./mynet.py"], ["mynet.py", "mynet.Net is"]),
+    "module instead of a class": (["--model.net", "mynet"], ["mynet", "mynet.Net is"]),
     "config that is not there": (["--config", "configs/lenet6.yaml"], ["configs/lenet6.yaml"]),
     "device that is not there": (["--trainer.accelerator", "tpux"], ["tpux"]),
     "image size": (["--data.image_size", "8"], ["LeNet5", "8 x 8", "28 x 28"]),

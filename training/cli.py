@@ -38,7 +38,7 @@ from terminal.run_folder import RunFolder, run_name
 from training.carried_over import carried_over, given_keys
 from training.checkpoints import AtomicCheckpointIO, find_checkpoint
 from training.duration import long_training
-from training.help import readable_class_help
+from training.help import print_function_help, readable_class_help
 from training.loggers import RunCSV, RunTensorBoard
 from training.network_checks import check_network, check_precision, check_schedule
 from training.precision import usual_precision
@@ -53,6 +53,7 @@ from training.profiling import Unprofiled
 from training.recipe import SEED, check_images, check_recipe, recipe
 from training.start import Source, start_run
 from training.trainer_options import (
+    REFUSED,
     RunTrainer,
     check_averages,
     check_epoch,
@@ -136,6 +137,8 @@ class TrainingCLI(LightningCLI):
             default=True,
             help="Whether TensorBoard shows more than scalars: pictures, curves, the graph.",
         )
+        for name, reason in REFUSED.items():
+            parser._option_string_actions[f"--trainer.{name}"].help = f"Refused: it {reason}"
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         if not (sys.argv[1:] if args is None else args):
@@ -144,15 +147,16 @@ class TrainingCLI(LightningCLI):
             )
         args = sys.argv[1:] if args is None else args
         check_files(args)
-        advice = ". See python train.py --help, and the config files in configs/."
         try:
             with (
-                raising(ArgumentError, TypeError, ValueError, KeyError, advice=advice),
+                raising(ArgumentError, TypeError, ValueError, KeyError, advice="."),
                 readable_class_help(args),
             ):
+                print_function_help(args)
                 super().parse_arguments(parser, args)
         except UserError as error:
-            raise UserError(f"{error}{suggestion(str(error), parser)}") from error
+            advice = "See python train.py --help, and the config files in configs/."
+            raise UserError(f"{error}{suggestion(str(error), parser)} {advice}") from error
         except RecursionError as error:
             raise UserError("a config names itself by its key config, or is too deep.") from error
         check_texts(self.config.clone().as_dict())
@@ -376,6 +380,8 @@ class TrainingCLI(LightningCLI):
 
     def facts_of(self, results: dict[str, Any]) -> dict[str, str]:
         """The lines that are printed after the training."""
+        if self.is_trial:  # without figures: recipes are not chosen by test images
+            return {"test": f"of {results['test_images']:,} images, without an error"}
         tests_all = results["test_images"] == len(self.datamodule.splits["test"].labels)
         return {
             "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}"

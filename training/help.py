@@ -1,8 +1,11 @@
 """The help of train.py that needs no import of torch: the first screen, and the list of configs."""
 
+import importlib
 import re
+from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from inspect import isfunction
 from io import StringIO
 from pathlib import Path
 
@@ -72,6 +75,33 @@ def readable_class_help(args: Sequence[str]) -> Iterator[None]:
     finally:  # the parser exits
         text = printed.getvalue().replace(f"--{name}.", f"--{parents}{name}.")
         print(re.sub(rf",\s+known\s+subclasses:([^,)]*,){{{MANY}}}[^)]*", "", text), end="")
+
+
+def print_function_help(args: Sequence[str]) -> None:
+    """Prints the keys of a function that makes a network, and exits, where help asks for them.
+
+    The parser has help for classes alone. Does nothing if there is no such function.
+
+    Args:
+        args: The words after `train.py`.
+    """
+    joined = "\n".join(args)
+    if not (found := re.search(r"^--([\w.]+)\.help[=\n]([\w.]+)\.(\w+)$", joined, re.MULTILINE)):
+        return
+    key, module, name = found.groups()
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except Exception:  # whatever a module raises, the parser reports
+        return
+    if isfunction(function):
+        from jsonargparse import ArgumentParser  # takes a moment, and other help should not
+
+        parser = ArgumentParser(usage=SUPPRESS, add_help=False)
+        parser.add_function_arguments(function, key)
+        file = re.escape(f"--{key} CONFIG")  # of all keys, which train.py does not have
+        text = re.sub(rf"\n *{file} .*", "", parser.format_help())
+        print(text.removeprefix("options:\n\n"), end="")
+        parser.exit()
 
 
 def list_configs(folder: Path = CONFIGS) -> Iterator[str]:

@@ -8,8 +8,9 @@ import sys
 import pytest
 import yaml
 
-from tests.conftest import CONFIGS, QUICKSTART, ROOT
+from tests.conftest import CONFIGS, QUICKSTART, ROOT, assert_one_line
 from training.help import SCREEN, list_configs
+from training.trainer_options import REFUSED
 
 EXAMPLES = [
     shlex.split(words) for words in re.findall(r"^  (--[\w.+]+[ =]\S+)", SCREEN, re.MULTILINE)
@@ -97,6 +98,32 @@ def test_the_keys_of_optimizers_and_data_have_their_prefix(train, words):
     option, _ = words
     key = {"--model.optimizer.help": "momentum", "--data.help": "image_size"}[option]
     assert f"\n  {option.removesuffix('help')}{key} " in ended.out
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("models.vgg.vgg13", ["batch_norm", "dropout", "in_channels", "num_classes"]),
+        ("torchvision.models.squeezenet1_1", ["weights", "progress", "num_classes", "dropout"]),
+    ],
+)
+@pytest.mark.parametrize("joint", [" ", "="])
+def test_a_function_that_makes_a_network_has_help(train, name, keys, joint):
+    ended = train("--config", QUICKSTART, *f"--model.net.help{joint}{name}".split())
+    assert (ended.status, ended.err) == (0, "")
+    shown = re.findall(r"^ *--(\S+)", ended.out, re.MULTILINE)
+    assert shown == [f"model.net.{key}" for key in keys]
+
+
+@pytest.mark.parametrize("name", ["models.vgg.vgg12", "nowhere.vgg13", "math.pi"])
+def test_the_help_of_what_is_not_there_is_one_line(train, name):
+    assert_one_line(train("--config", QUICKSTART, "--model.net.help", name), [name.split(".")[0]])
+
+
+def test_the_help_says_which_options_of_the_trainer_are_refused(train):
+    out = " ".join(train("--help", "all").out.split())
+    for name in REFUSED:
+        assert f"--trainer.{name} {name.upper()} Refused: it would" in out
 
 
 def test_the_help_of_the_lightning_module_lists_no_hundreds_of_classes(train):
