@@ -193,8 +193,8 @@ class LitClassifier(LightningModule):
             raise ValueError(f"it is of {kind}, which is no {cls.__name__}")
         if "net" not in settings and "net" not in kwargs:
             raise ValueError(
-                "its network was built in Python, and is not in the checkpoint: build it again, and "
-                "give it as net=..."
+                "its network was built in Python, and is not in the checkpoint: build it again, "
+                "and give it as net=..."
             )
         # Lightning also looks where it once kept hyperparameters; nobody has looked at those.
         kept = {key: value for key, value in checkpoint.items() if key not in NOT_LOOKED_AT}
