@@ -10,8 +10,19 @@ from contextlib import contextmanager
 
 SIGPIPE = 13  # the signal module of Windows does not name it
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# In the words of torch, of torch on Windows and of triton.
-NO_COMPILER = r"No working C\+\+ compiler|Compiler: .* is not found|Failed to find C compiler"
+# What libraries say about a mistake of the user's, and what to do about it.
+KNOWN = (
+    (  # in the words of torch, of torch on Windows and of triton
+        r"No working C\+\+ compiler|Compiler: .* is not found|Failed to find C compiler",
+        "model.compile needs a C++ compiler, and there is none: install one (g++, on Windows "
+        "MSVC), or leave out --model.compile.",
+    ),
+    (
+        r"parameters that were not used in producing the loss",
+        "the network leaves some of its parameters out of the loss, which several processes "
+        "do not expect: --trainer.strategy ddp_find_unused_parameters_true.",
+    ),
+)
 
 # The parts of a jsonargparse message.
 KEY = r'Parser key "([\w.]+)": ?'
@@ -62,14 +73,13 @@ def one_line_errors() -> Iterator[None]:
         _print("error", f"{error}{way_out if error.errno in DISK_IS_FULL else ''}.")
         sys.exit(2)
     except (RuntimeError, MemoryError) as error:
-        if re.search(NO_COMPILER, str(error)):
-            way_out = "install one (g++, on Windows MSVC), or leave out --model.compile"
-            _print("error", f"model.compile needs a C++ compiler, and there is none: {way_out}.")
-            sys.exit(2)
-        if not _is_of_memory(error):
+        told = [told for pattern, told in KNOWN if re.search(pattern, str(error))]
+        if _is_of_memory(error):
+            way_out = "Smaller batches or images need less (data.batch_size, data.image_size)."
+            told = [f"the memory is full. {way_out}"]
+        if not told:
             raise
-        way_out = "Smaller batches or images need less (data.batch_size, data.image_size)."
-        _print("error", f"the memory is full. {way_out}")
+        _print("error", told[0])
         sys.exit(2)
     except KeyboardInterrupt as error:
         _print("stopped", str(error) or "before it was done.")

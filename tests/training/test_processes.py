@@ -1,6 +1,8 @@
 """Several processes train exactly the same network, and end together."""
 
 import json
+import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,6 +53,31 @@ def test_two_processes_survive_signals(tmp_path):
     assert ended.status == 0, ended.err
     assert "going on from last.ckpt" in ended.out
     assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+PART = """\
+from torch import nn
+from models.lenet import LeNet5
+class Part(LeNet5):
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes=num_classes)
+        self.rest = nn.Linear(3, 3)
+"""
+
+
+@pytest.mark.slow
+def test_parameters_left_out_of_the_loss_are_one_line(tmp_path):
+    """And the strategy that this line names trains the network."""
+    (tmp_path / "part.py").write_text(PART)
+    args = (sys.executable, ROOT / "train.py", "--config", QUICKSTART, *TWO)
+    args = (*args, "--model.net", "part.Part", "--trainer.max_epochs", "1")
+    env = {"PYTHONPATH": str(tmp_path)}
+    refused = run(*args, cwd=tmp_path, env=env)
+    assert refused.status == 2
+    (line,) = refused.err.splitlines()
+    (strategy,) = re.findall(r"--trainer.strategy \w+", line)
+    ended = run(*args, *strategy.split(), cwd=tmp_path, env=env)
+    assert (ended.status, ended.err) == (0, "")
 
 
 class OddDigits(Digits):
