@@ -20,8 +20,9 @@ from datamodules.image_files import (
     open_upright,
     read_photograph,
 )
-from inference.digits import Count, UnreadableError, find_digits, prepare
+from inference.digits import Count, UnreadableError, find_digits
 from inference.ink import Inversion
+from inference.preparation import prepare
 from inference.things import cut_out
 from terminal.errors import UserError
 

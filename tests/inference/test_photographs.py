@@ -13,10 +13,11 @@ from PIL import Image, ImageDraw
 
 from datamodules import MNIST, Digits, FashionMNIST
 from datamodules.image_files import ImageError
-from inference.digits import find_digits, prepare
+from inference.digits import find_digits
 from inference.images import read_file, read_image
 from inference.ink import find_ink
 from inference.predictions import Prediction, draw_sheet
+from inference.preparation import prepare
 from predict import main
 from tests.conftest import assert_one_line
 from tests.fuzz.watching import watched
