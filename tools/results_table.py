@@ -10,8 +10,10 @@ full in docs/results.md. Recipes left to run are between `<!-- left -->` and `<!
 import importlib
 import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -29,6 +31,7 @@ LONG = (
     *("recipe", "parameters", "MMAC", "epochs", "seeds", "validation, %", "test accuracy, %"),
     *("published, %", *TIMES, "images/s", "device"),
 )
+OF_THE_PAST = " †"  # the recipe has changed since
 EMPTY = "–"  # noqa: RUF001
 LEFT = ("recipe", "parameters", "MMAC", "epochs", "published, %")
 # Page, mark, columns, and whether the rows are finished recipes.
@@ -69,6 +72,7 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
     on_a_gpu = is_for_a_gpu(name)
     return {
         **cells,
+        "recipe": cells["recipe"] + ("" if is_trained_by(command, folder) else OF_THE_PAST),
         **cost(recipe.mean("parameters"), recipe.mean("macs")),
         "epochs": f"{recipe.mean('epochs'):.0f}",
         "seeds": str(len(recipe.runs)),
@@ -80,6 +84,35 @@ def row(name: str, command: list[str], folder: Path) -> dict[str, str]:
         "images/s": three_digits(recipe.mean("images_per_second")),
         "device": devices(recipe),
     }
+
+
+def is_trained_by(command: list[str], folder: Path) -> bool:
+    """Whether the runs in a folder have the values of a command and of its config as they are."""
+    asked = dict(values(yaml.safe_load((ROOT / command[1]).read_text(encoding="utf-8"))))
+    words = iter(command[2:])
+    for word in words:
+        key, is_joined, text = word.removeprefix("--").partition("=")
+        value = yaml.safe_load(text if is_joined else next(words))
+        if f"{key}.class_path" in asked and isinstance(value, str):
+            key += ".class_path"
+        asked = {name: old for name, old in asked.items() if not f"{name}.".startswith(f"{key}.")}
+        asked |= values(value, key)
+    for path in folder.rglob("config.yaml"):
+        run = dict(values(yaml.safe_load(path.read_text(encoding="utf-8"))))
+        run["seed_everything"] = asked["seed_everything"]
+        if any(run.get(name) != value for name, value in asked.items()):
+            return False
+    return True
+
+
+def values(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in a config by their dotted names, as options of the command line have them."""
+    parts = dict(enumerate(config)) if isinstance(config, list) else config
+    if not isinstance(parts, dict) or not parts:
+        yield key, config
+        return
+    for name, part in parts.items():
+        yield from values(part, key if name == "init_args" else f"{key}.{name}".lstrip("."))
 
 
 @cache

@@ -5,6 +5,8 @@ import re
 import shutil
 import statistics
 
+import pytest
+
 from tests.running import ROOT
 from tools.results_table import LEFT, LONG, SHORT, TABLES, current, tables
 from tools.train_results import plan
@@ -30,6 +32,33 @@ def test_a_row_is_the_mean_of_its_seeds_and_other_rows_stay(tmp_path):
     assert "[ResNet-50](docs/models/resnet.md)" in resnet
     assert "| 23.52 M | 4,008.48 | 30 | 93.1 |" in resnet
     assert len(left) == len({name for name, _, _ in plan(1)}) - 1
+
+
+CHANGES = {
+    "another seed": (r"^seed_everything: 1$", "seed_everything: 5", True),
+    "what the recipe leaves open": (r"compile: false", "compile: true", True),
+    "epochs of the command": (r"max_epochs: 8", "max_epochs: 9", False),
+    "learning rate": (r" lr: 0.001", " lr: 0.002", False),
+    "optimizer": (r"torch.optim.AdamW", "torch.optim.SGD", False),
+    "network": (r"models.resnet.resnet18", "models.resnet.resnet34", False),
+    "dataset": (r"datamodules.MNIST", "datamodules.FashionMNIST", False),
+    "augmentation": (r"p: 0.25", "p: 0.5", False),
+    "callback": (r"callbacks.EMAWeightAveraging", "callbacks.Other", False),
+    "image size": (r"image_size: 64", "image_size: 48", False),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "is_the_same"), CHANGES.values(), ids=CHANGES)
+def test_a_run_of_another_recipe_is_marked(tmp_path, old, new, is_the_same):
+    name = "resnet18_laptop_mnist"
+    shutil.copytree(ROOT / "results" / name, tmp_path / name)
+    path = tmp_path / name / "1" / "config.yaml"
+    text, changes = re.subn(old, new, path.read_text(), flags=re.MULTILINE)
+    assert changes == 1
+    path.write_text(text)
+    (row,) = rows_of(SHORT, True, tmp_path)
+    assert ("| `laptop/resnet18` |" in row) == is_the_same
+    assert ("| `laptop/resnet18` † |" in row) != is_the_same
 
 
 def test_a_table_has_no_empty_cell():
