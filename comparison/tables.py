@@ -2,7 +2,9 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 from rich.markup import escape
@@ -13,10 +15,10 @@ from terminal.atomic import write_atomically
 from terminal.errors import printable
 
 
-def terminal_table(recipes: Iterable[Recipe]) -> Table:
+def terminal_table(recipes: Sequence[Recipe]) -> Table:
     """A table that fits a terminal of 80 columns, with a heading for each dataset.
 
-    A number in brackets refers to `terminal_notes`.
+    Numbers in brackets refer to `terminal_notes`.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), collapse_padding=True)
     table.add_column("", overflow="fold")
@@ -24,16 +26,15 @@ def terminal_table(recipes: Iterable[Recipe]) -> Table:
     for name in (*head, "images\n/s"):
         justify = "left" if "acc" in name else "right"  # a single seed has no deviation
         table.add_column(name, justify=justify, no_wrap=True)
-    dataset, number = None, 0
-    for recipe in recipes:
-        number += bool(recipe.notes)
+    dataset = None
+    for recipe, number in zip(recipes, _numbers(recipes), strict=True):
         if recipe.dataset != dataset:
             if dataset:
                 table.add_row("")
             dataset = recipe.dataset
             table.add_row(f"[bold]{escape(printable(dataset))}[/bold]")
         table.add_row(
-            escape(printable(recipe.config) + (f" [{number}]" if recipe.notes else "")),
+            escape(f"{printable(recipe.config)} {number}".rstrip()),
             three_digits(recipe.mean("parameters") / 1e6),
             three_digits(recipe.mean("macs") / 1e6),
             f"{recipe.mean('epochs'):.0f}",
@@ -45,12 +46,23 @@ def terminal_table(recipes: Iterable[Recipe]) -> Table:
     return table
 
 
-def terminal_notes(recipes: Iterable[Recipe]) -> Iterator[str]:
+def terminal_notes(recipes: Sequence[Recipe]) -> Iterator[str]:
     """What distinguishes recipes of the same config: `[1] lr 0.1, image_size 64: runs/lenet/3`."""
-    distinguished = [recipe for recipe in recipes if recipe.notes]
-    for number, recipe in enumerate(distinguished, start=1):
-        folders = ", ".join(str(run.folder) for run in recipe.runs)
-        yield printable(f"[{number}] {', '.join(recipe.notes)}: {folders}")
+    for recipe, number in zip(recipes, _numbers(recipes), strict=True):
+        if number:
+            notes = f"{', '.join(recipe.notes)}: " if recipe.notes else ""
+            folders = ", ".join(str(run.folder) for run in recipe.runs)
+            yield printable(f"{number} {notes}{folders}")
+
+
+def _numbers(recipes: Sequence[Recipe]) -> list[str]:
+    """`[1]`, `[2]` and so on for recipes that share a config and a dataset, empty for others."""
+    shared = Counter((recipe.config, recipe.dataset) for recipe in recipes)
+    numbers = count(1)
+    return [
+        f"[{next(numbers)}]" if shared[recipe.config, recipe.dataset] > 1 else ""
+        for recipe in recipes
+    ]
 
 
 def write_tables(folder: Path, recipes: Sequence[Recipe]) -> list[str]:

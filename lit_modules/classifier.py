@@ -1,6 +1,7 @@
 """The LightningModule that trains any classification network."""
 
 import importlib
+import inspect
 import math
 import sys
 from argparse import ArgumentError
@@ -160,7 +161,7 @@ class LitClassifier(LightningModule):
             kwargs: Arguments instead of the checkpoint's; `net` where it was built by hand.
 
         Raises:
-            ValueError: If it names what it may not, or is damaged.
+            ValueError: If it names what it may not, lacks its network, or is damaged.
             pickle.UnpicklingError: If it holds more than plain data.
         """
         if not weights_only:
@@ -191,10 +192,13 @@ class LitClassifier(LightningModule):
             kind = getattr(importlib.import_module(module), name)
         if not (isinstance(kind, type) and issubclass(kind, cls)):
             raise ValueError(f"it is of {kind}, which is no {cls.__name__}")
-        if "net" not in settings and "net" not in kwargs:
+        if "state_dict" not in checkpoint:
+            raise ValueError("it is no checkpoint of a training: there is no state_dict in it")
+        net = inspect.signature(kind).parameters.get("net")
+        if net and net.default is net.empty and "net" not in settings | kwargs:
             raise ValueError(
-                "its network was built in Python, and is not in the checkpoint: build it again, "
-                "and give it as net=..."
+                "the network of this checkpoint was built in Python: build it again, and give it "
+                "as net=..."
             )
         # Lightning also looks where it once kept hyperparameters; nobody has looked at those.
         kept = {key: value for key, value in checkpoint.items() if key not in NOT_LOOKED_AT}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import partial
+from inspect import isclass, isfunction
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,23 @@ def suggestion(message: str, parser: ArgumentParser) -> str:
         return f" Did you mean --{meant[0]}?" if meant else ""
     if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
         module, name = found.groups()
-        names = {known.lower(): known for known in dir(sys.modules.get(module))}
+        names = {known.lower(): known for known in _defined_in(module)}
         meant = get_close_matches(name.lower(), names, 1)
         return f" Did you mean {module}.{names[meant[0]]}?" if meant else ""
     if re.search("No module named", message):
         return f" Looked for in {sys.path[0]}, PYTHONPATH and the installed packages."
     if re.search("import path (string|format)", message):
-        return " Name a class by its module, without .py: mynet.Net is the class Net in mynet.py."
+        return " Name a class with its module: torch.optim.AdamW, or mynet.Net of a file mynet.py."
     return ""
+
+
+def _defined_in(module: str) -> Iterator[str]:
+    """Names of the classes and functions of a package that one of its modules has."""
+    package = module.partition(".")[0]
+    for name, value in vars(sys.modules.get(module, object)).items():
+        is_its_own = str(getattr(value, "__module__", "")).partition(".")[0] == package
+        if is_its_own and (isclass(value) or isfunction(value)):
+            yield name
 
 
 def _configs(args: Sequence[str]) -> Iterator[str]:

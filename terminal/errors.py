@@ -19,10 +19,11 @@ KNOWN = (
     ),
     (
         r"parameters that were not used in producing the loss",
-        "the network leaves some of its parameters out of the loss, which several processes "
-        "do not expect: --trainer.strategy ddp_find_unused_parameters_true.",
+        "the network leaves some of its parameters out of the loss: use them or, if that is "
+        "intended, set --trainer.strategy ddp_find_unused_parameters_true.",
     ),
 )
+FULL = "the memory is full. Smaller batches or images need less (data.batch_size, data.image_size)."
 
 # The parts of a jsonargparse message.
 KEY = r'Parser key "([\w.]+)": ?'
@@ -73,13 +74,12 @@ def one_line_errors() -> Iterator[None]:
         _print("error", f"{error}{way_out if error.errno in DISK_IS_FULL else ''}.")
         sys.exit(2)
     except (RuntimeError, MemoryError) as error:
-        told = [told for pattern, told in KNOWN if re.search(pattern, str(error))]
+        told = next((told for pattern, told in KNOWN if re.search(pattern, str(error))), None)
         if _is_of_memory(error):
-            way_out = "Smaller batches or images need less (data.batch_size, data.image_size)."
-            told = [f"the memory is full. {way_out}"]
-        if not told:
+            told = FULL
+        if told is None:
             raise
-        _print("error", told[0])
+        _print("error", told)
         sys.exit(2)
     except KeyboardInterrupt as error:
         _print("stopped", str(error) or "before it was done.")

@@ -142,15 +142,24 @@ class RunFolder:
 
 
 def run_name(config: Path) -> str:
-    """Name of the runs of a config file: the file's, or that of the finished run that it is from.
+    """Name of the runs of a config file: the file's, or that of the run in whose folder it is."""
+    run = RunFolder(str(config.parent), "")
+    if config.name != run.config.name:
+        return config.stem
+    try:
+        name = run.read_results().get("config")
+    except UserError:
+        name = None
+    if isinstance(name, str) and _is_one_folder(name):
+        return name
+    folder = config.resolve().parent
+    return folder.parent.name if folder.name.isdigit() else config.stem
 
-    Raises:
-        UserError: If the folder of that run cannot be read.
-    """
-    run = RunFolder(str(config.parent), config.stem)
-    name = run.read_results().get("config") if config.name == run.config.name else None
-    is_plain = isinstance(name, str) and re.fullmatch(r"\w[\w.+ -]{0,99}", name)
-    return name if is_plain else config.stem
+
+def _is_one_folder(name: str) -> bool:
+    """Whether a name can be that of a folder within another one, and does not lead elsewhere."""
+    is_short = len(name.encode(errors="replace")) <= 200
+    return is_short and name.isprintable() and not re.fullmatch(r"\.*|.*[/\\].*", name)
 
 
 def _cannot_write(error: OSError) -> UserError:

@@ -159,6 +159,18 @@ def test_recipes_with_the_same_name_are_labelled_by_their_overrides(compare, tmp
     assert {row["config"] for row in rows} == {"lenet", "other"}
 
 
+def test_a_recipe_with_a_setting_less_has_a_number_and_a_folder_too(compare, tmp_path):
+    write_run(tmp_path / "runs" / "1", test_accuracy=0.98)
+    write_run(tmp_path / "runs" / "2", test_accuracy=0.97)
+    path = tmp_path / "runs" / "2" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["trainer"]["gradient_clip_val"] = 1.0
+    path.write_text(yaml.safe_dump(config))
+    lines = compare().out.splitlines()
+    shown = [line.split("  ")[0] for line in lines if line.startswith(("lenet", "["))]
+    assert shown == ["lenet [1]", "lenet [2]", "[1] runs/1", "[2] gradient_clip_val 1.0: runs/2"]
+
+
 def test_only_optimizer_arguments_that_differ_are_named(compare, tmp_path):
     adam = {"betas": [0.9, 0.999], "eps": 1e-8}
     write_run(tmp_path / "runs" / "1", options={"momentum": 0.9, "dampening": 0})

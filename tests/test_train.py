@@ -182,7 +182,7 @@ def test_a_trial_saves_nothing(train, tmp_path, monkeypatch, trial, options):
     assert (ended.status, ended.err) == (0, "")
     assert "a trial: nothing is kept" in ended.out
     tested = [line for line in ended.out.splitlines() if line.startswith("test")]
-    figureless = ["test  of 64 images, without an error"]
+    figureless = ["test  64 images; a trial shows no accuracy"]
     assert tested == (figureless if trial == "fast_dev_run" else [])
     assert list(tmp_path.iterdir()) == []
 
@@ -260,13 +260,14 @@ WRONG_USES = {
         ["--model.net", "models.lenet.lenet6"],
         ["lenet6", "net", "Did you mean models.lenet.LeNet5?"],
     ),
-    "class unlike any other": (["--model.net", "models.lenet.Swin"], ["Swin", "net"]),
+    "class like a module": (["--data", "datamodules.Mnist"], ["Did you mean datamodules.MNIST?"]),
+    "class unlike any other": (["--model.net", "models.lenet.Swin"], ["attribute 'Swin'. See"]),
     "module that is not there": (
         ["--model.net", "nowhere.Net"],
         ["nowhere", "Looked for in"],
     ),
-    "file instead of a module": (["--model.net", "./mynet.py"], ["mynet.py", "mynet.Net is"]),
-    "module instead of a class": (["--model.net", "mynet"], ["mynet", "mynet.Net is"]),
+    "file instead of a module": (["--model.net", "./mynet.py"], ["./mynet.py", "mynet.Net"]),
+    "module instead of a class": (["--model.net", "mynet"], ["mynet.", "mynet.Net"]),
     "config that is not there": (["--config", "configs/lenet6.yaml"], ["configs/lenet6.yaml"]),
     "device that is not there": (["--trainer.accelerator", "tpux"], ["tpux"]),
     "image size": (["--data.image_size", "8"], ["LeNet5", "8 x 8", "28 x 28"]),

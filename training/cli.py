@@ -65,7 +65,7 @@ from training.trainer_options import (
 )
 
 DESCRIPTION = """Trains a network. Any key of the config can be overridden: --trainer.max_epochs 3
---data.batch_size 64 --model.net.activation tanh. The keys of a class: --model.net.help
+--data.batch_size 64 --model.net.activation tanh. The keys of a class or function: --model.net.help
 models.lenet.LeNet5, --model.optimizer.help torch.optim.AdamW, --data.help datamodules.MNIST,
 --model.help lit_modules.LitClassifier.
 """
@@ -122,7 +122,7 @@ class TrainingCLI(LightningCLI):
             type=str | None,
             default=None,
             help="Folder of the run. The same command again goes on with the run in it. "
-            "Default: runs/<config file's name>/<next number>.",
+            "Default: runs/<name of the config>/<next number>.",
         )
         parser.add_argument(
             "--init_from",
@@ -138,7 +138,7 @@ class TrainingCLI(LightningCLI):
             help="Whether TensorBoard shows more than scalars: pictures, curves, the graph.",
         )
         for name, reason in REFUSED.items():
-            parser._option_string_actions[f"--trainer.{name}"].help = f"Refused: it {reason}"
+            parser._option_string_actions[f"--trainer.{name}"].help = f"Refused, as it {reason}"
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         if not (sys.argv[1:] if args is None else args):
@@ -381,7 +381,7 @@ class TrainingCLI(LightningCLI):
     def facts_of(self, results: dict[str, Any]) -> dict[str, str]:
         """The lines that are printed after the training."""
         if self.is_trial:  # without figures: recipes are not chosen by test images
-            return {"test": f"of {results['test_images']:,} images, without an error"}
+            return {"test": f"{results['test_images']:,} images; a trial shows no accuracy"}
         tests_all = results["test_images"] == len(self.datamodule.splits["test"].labels)
         return {
             "test": f"accuracy {results['test_accuracy']:.2%}, loss {results['test_loss']:.4f}"

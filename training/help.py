@@ -1,13 +1,14 @@
-"""The help of train.py that needs no import of torch: the first screen, and the list of configs."""
+"""The help of train.py that the parser does not have: one screen, the configs, functions."""
 
 import importlib
 import re
 from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from inspect import isfunction
+from inspect import isclass, isfunction
 from io import StringIO
 from pathlib import Path
+from typing import get_type_hints
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPACES = "spaces"  # the folder in it that is for sweep.py
@@ -32,8 +33,8 @@ More help:
   --help configs                  what each config is; the files are in
                                   {configs}
   --config FILE --print_config    all keys of a config, with their values
-  --model.net.help models.densenet.DenseNet  the keys of a class; --data.help
-                                  and --model.optimizer.help take one as well
+  --model.net.help models.densenet.DenseNet  the keys of a class or function;
+                                  also --data.help, --model.optimizer.help
   --help all                      the options of Lightning's Trainer, and ours"""
 
 
@@ -85,22 +86,25 @@ def print_function_help(args: Sequence[str]) -> None:
     Args:
         args: The words after `train.py`.
     """
-    joined = "\n".join(args)
-    if not (found := re.search(r"^--([\w.]+)\.help[=\n]([\w.]+)\.(\w+)$", joined, re.MULTILINE)):
+    key = "model.net"
+    words = "\n".join(args)
+    found = re.search(rf"^--{key}\.help[=\n]([\w.]+)\.(\w+)$", words, re.MULTILINE)
+    if not found:
         return
-    key, module, name = found.groups()
+    from jsonargparse import ArgumentParser  # takes a moment, as torch does
+    from torch import nn
+
+    module, name = found.groups()
     try:
         function = getattr(importlib.import_module(module), name)
+        made = get_type_hints(function).get("return") if isfunction(function) else None
     except Exception:  # whatever a module raises, the parser reports
         return
-    if isfunction(function):
-        from jsonargparse import ArgumentParser  # takes a moment, and other help should not
-
+    if isclass(made) and issubclass(made, nn.Module):
         parser = ArgumentParser(usage=SUPPRESS, add_help=False)
-        parser.add_function_arguments(function, key)
-        file = re.escape(f"--{key} CONFIG")  # of all keys, which train.py does not have
-        text = re.sub(rf"\n *{file} .*", "", parser.format_help())
-        print(text.removeprefix("options:\n\n"), end="")
+        parser.add_function_arguments(function, key, fail_untyped=False)
+        file = rf"\n *--{key} CONFIG .*"  # of all keys, which train.py does not have
+        print(re.sub(file, "", parser.format_help()).removeprefix("options:\n\n"), end="")
         parser.exit()
 
 

@@ -15,7 +15,8 @@ WHOLE_EPOCHS = (
     "would end an epoch half-way, but a run can only resume from the end of an epoch. Set "
     "trainer.max_epochs, and trainer.limit_train_batches for shorter epochs."
 )
-REFUSED = {"max_steps": WHOLE_EPOCHS, "max_time": WHOLE_EPOCHS}
+NO_BEST = "would leave no best checkpoint to test."
+REFUSED = {"max_steps": WHOLE_EPOCHS, "max_time": WHOLE_EPOCHS, "barebones": NO_BEST}
 AT_LEAST_1 = (
     *("max_epochs", "log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"),
 )
@@ -93,14 +94,13 @@ def check_trainer_options(trainer: Namespace) -> None:
     if not isinstance(trainer, Namespace) or "max_epochs" not in trainer:
         raise UserError(f"trainer must be options, such as max_epochs: 3, got {trainer}.")
     for name, reason in REFUSED.items():
-        if trainer[name] not in (None, -1):
+        if trainer[name] not in (None, -1) and trainer[name] is not False:
             raise UserError(f"trainer.{name} {reason}")
     for name in AT_LEAST_1:
         if trainer[name] is not None and trainer[name] < 1:
             raise UserError(f"trainer.{name} must be at least 1, got {trainer[name]}.")
-    if trainer.enable_checkpointing is False or trainer.barebones:
-        name = "barebones true" if trainer.barebones else "enable_checkpointing false"
-        raise UserError(f"trainer.{name}: the test needs the best checkpoint.")
+    if trainer.enable_checkpointing is False:
+        raise UserError(f"trainer.enable_checkpointing false {NO_BEST}")
     if trainer.gradient_clip_val is not None and trainer.gradient_clip_val < 0:
         raise UserError(
             f"trainer.gradient_clip_val must be at least 0, got {trainer.gradient_clip_val}."

@@ -104,10 +104,31 @@ def test_a_module_built_in_python_trains_saves_and_loads(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     path = shutil.move(tmp_path / "a.ckpt", tmp_path / "elsewhere" / "b.ckpt")
     torch.load(path, weights_only=True)  # plain data
+    with pytest.raises(ValueError, match="built in Python"):
+        LitClassifier.load_from_checkpoint(path)
     loaded = LitClassifier.load_from_checkpoint(path, net=LeNet5("relu"), weights_only=True)
     assert loaded.label_smoothing == 0.1
     images = torch.randn(5, 1, 28, 28)
     torch.testing.assert_close(loaded.eval()(images), module.eval()(images), rtol=0, atol=0)
+
+
+class WithItsNet(LitClassifier):
+    def __init__(self, activation="tanh"):
+        super().__init__(LeNet5(activation))
+        self.save_hyperparameters()
+
+
+def test_a_module_that_makes_its_network_itself_loads_without_it(tmp_path):
+    fit(module := WithItsNet("relu")).save_checkpoint(tmp_path / "a.ckpt")
+    loaded = WithItsNet.load_from_checkpoint(tmp_path / "a.ckpt")
+    images = torch.randn(5, 1, 28, 28)
+    torch.testing.assert_close(loaded.eval()(images), module.eval()(images), rtol=0, atol=0)
+
+
+def test_weights_alone_are_no_checkpoint_of_a_training(tmp_path):
+    torch.save(LeNet5().state_dict(), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="no checkpoint of a training"):
+        LitClassifier.load_from_checkpoint(tmp_path / "w.pt", net=LeNet5())
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true", "16-true", "64-true", "bf16-mixed"])

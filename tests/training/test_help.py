@@ -10,7 +10,6 @@ import yaml
 
 from tests.conftest import CONFIGS, QUICKSTART, ROOT, assert_one_line
 from training.help import SCREEN, list_configs
-from training.trainer_options import REFUSED
 
 EXAMPLES = [
     shlex.split(words) for words in re.findall(r"^  (--[\w.+]+[ =]\S+)", SCREEN, re.MULTILINE)
@@ -115,15 +114,39 @@ def test_a_function_that_makes_a_network_has_help(train, name, keys, joint):
     assert shown == [f"model.net.{key}" for key in keys]
 
 
-@pytest.mark.parametrize("name", ["models.vgg.vgg12", "nowhere.vgg13", "math.pi"])
-def test_the_help_of_what_is_not_there_is_one_line(train, name):
-    assert_one_line(train("--config", QUICKSTART, "--model.net.help", name), [name.split(".")[0]])
+NETWORK = """\
+from torch import nn
+def made(width, num_classes: int = 10) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.Linear(width, num_classes))
+"""
+
+
+def test_a_function_without_types_has_help(train, tmp_path, monkeypatch):
+    (tmp_path / "untyped.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    ended = train("--config", QUICKSTART, "--model.net.help", "untyped.made")
+    assert (ended.status, ended.err) == (0, "")
+    shown = re.findall(r"^ *--(\S+)", ended.out, re.MULTILINE)
+    assert shown == ["model.net.width", "model.net.num_classes"]
+
+
+@pytest.mark.parametrize("key", ["--model.net.help", "--model.optimizer.help", "--data.help"])
+@pytest.mark.parametrize(
+    "name", ["models.vgg.vgg12", "nowhere.vgg13", "math.pi", "torch.nn.functional.relu"]
+)
+def test_the_help_of_what_makes_no_network_is_one_line(train, key, name):
+    assert_one_line(train("--config", QUICKSTART, key, name), [name.split(".")[0]])
+
+
+@pytest.mark.parametrize("key", ["--nonsense.help", "--model.optimizer.help", "--data.help"])
+def test_a_network_is_no_value_of_other_keys(train, key):
+    assert_one_line(train("--config", QUICKSTART, key, "models.vgg.vgg11"), ["help"])
 
 
 def test_the_help_says_which_options_of_the_trainer_are_refused(train):
     out = " ".join(train("--help", "all").out.split())
-    for name in REFUSED:
-        assert f"--trainer.{name} {name.upper()} Refused: it would" in out
+    for option in ("max_steps MAX_STEPS", "max_time MAX_TIME", "barebones {true,false}"):
+        assert f"--trainer.{option} Refused, as it would" in out
 
 
 def test_the_help_of_the_lightning_module_lists_no_hundreds_of_classes(train):
