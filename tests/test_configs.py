@@ -64,6 +64,7 @@ SAID_AS = {
     "data.init_args.image_size": "images of",
     "data.init_args.batch_size": "batches of",
     "model.init_args.net.init_args.batch_norm": "batch normalization",
+    "model.init_args.net.init_args.dropout": "dropout",
     "model.init_args.optimizer.class_path": "AdamW",
     "model.init_args.optimizer.init_args.lr": "rate",
     "trainer.callbacks": "averaged weights",
