@@ -261,6 +261,7 @@ WRONG_USES = {
         ["lenet6", "net", "Did you mean models.lenet.LeNet5?"],
     ),
     "class like a module": (["--data", "datamodules.Mnist"], ["Did you mean datamodules.MNIST?"]),
+    "module that is no class": (["--model.net", "models.LeNet5"], ["attribute 'LeNet5'. See"]),
     "class unlike any other": (["--model.net", "models.lenet.Swin"], ["attribute 'Swin'. See"]),
     "module that is not there": (
         ["--model.net", "nowhere.Net"],
