@@ -30,6 +30,7 @@ from lit_modules.hyperparameters import UntrustedError, building, check_hyperpar
 from lit_modules.losses import balanced_weights, checked_weights, weighted_cross_entropy
 from lit_modules.metrics import SampleMean, build_metrics, probabilities
 from lit_modules.schedules import Schedules, WarmupCosine, check_length, check_makes_scheduler
+from lit_modules.small_maps import SmallMaps
 
 STAGES = ("train", "val", "test")
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"  # of what stands in a config
@@ -421,7 +422,8 @@ class LitClassifier(LightningModule):
 
     def _outputs(self, images: Tensor) -> Any:
         if self._compiled is None:
-            return self.net(images)
+            with SmallMaps():
+                return self.net(images)
         # For the shorter batches at the end of an epoch too, and no others.
         assert hasattr(torch._dynamo, "maybe_mark_dynamic"), (
             "this torch marks sizes that change under another name: see the documentation of "
