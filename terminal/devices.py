@@ -15,6 +15,11 @@ except ImportError:  # Windows has none
 
 STATUS = "/proc/self/status"  # of Linux
 SET_BY_THE_USER = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# Of glibc's mallopt: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_MMAP_MAX.
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
+KEEPING = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}
+# What glibc sets by itself in a process that has freed a large block.
+USUAL = {TRIM_THRESHOLD: 64 << 20, MMAP_THRESHOLD: 32 << 20, MMAP_MAX: 65536}
 
 
 def usable_processors() -> int:
@@ -36,6 +41,30 @@ def limit_threads(processes: int = 1) -> None:
     torch.set_num_threads(threads)
     # For the processes that Lightning starts, and for Lightning, which would set its own number.
     os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def keep_freed_memory() -> None:
+    """Lets the process keep the memory that tensors leave, for those of the next training step.
+
+    glibc hands large blocks back to the system, which clears every page when it is asked for it
+    again. With the large layers of VGG that takes a third of a training step (docs/performance.md).
+    """
+    _set_malloc(KEEPING)
+
+
+def give_back_freed_memory() -> None:
+    """Lets glibc hand memory back as it usually does, and hands back what was kept."""
+    if libc := _set_malloc(USUAL):
+        libc.malloc_trim(0)
+
+
+def _set_malloc(settings: dict[int, int]) -> ctypes.CDLL | None:
+    if platform.libc_ver()[0] != "glibc":  # others have no such settings
+        return None
+    libc = ctypes.CDLL(None)
+    for name, value in settings.items():
+        libc.mallopt(name, value)
+    return libc
 
 
 def best_device() -> torch.device:

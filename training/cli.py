@@ -32,7 +32,7 @@ from lit_modules import LitClassifier, Schedules
 from lit_modules.hyperparameters import DOWNLOADED, ask_no_other_python
 from terminal.arguments import check_files, check_texts, read_configs_in_utf8, suggestion
 from terminal.console import filter_known_warnings
-from terminal.devices import device_name, limit_threads
+from terminal.devices import device_name, keep_freed_memory, limit_threads
 from terminal.errors import UserError, raising, warn
 from terminal.run_folder import RunFolder, run_name
 from training.carried_over import carried_over, given_keys
@@ -268,6 +268,7 @@ class TrainingCLI(LightningCLI):
         data = self.datamodule
         check_processes(self.trainer, data.batch_size, self.run.is_named or self.is_trial)
         limit_threads(processes_that_share_processors(self.trainer))
+        keep_freed_memory()
         data.prepare_data()
         data.setup("fit")
         data.trainer = self.trainer  # its number of processes divides a batch

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
 
+from terminal.devices import give_back_freed_memory
 from terminal.errors import UserError, raising
 
 DECISION = "TRAINING_DECISION"  # passes decisions to the processes that Lightning starts
@@ -138,6 +139,7 @@ def settings_restored() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         torch.set_deterministic_debug_mode(deterministic)
         torch.backends.cudnn.benchmark = benchmark
+        give_back_freed_memory()
 
 
 def disconnect() -> None:
