@@ -11,19 +11,22 @@ wait for each other. Speed is not accuracy: a choice may also change what is lea
 """
 
 import argparse
+import contextlib
 import gc
 import os
 import sys
 import tempfile
+from unittest import mock
 
 import torch
 import yaml
 from lightning.pytorch.callbacks import Checkpoint
 
 from benchmarks.report import benchmark_parser, report, write_json
+from terminal.devices import give_back_freed_memory
 from training.cli import TrainingCLI
 
-RECIPES = ("resnet18", "densenet", "vgg11")
+RECIPES = ("resnet18", "resnet50", "densenet", "vgg11")
 SGD = (
     "--model.optimizer={class_path: torch.optim.SGD, "
     "init_args: {lr: 0.01, momentum: 0.9, weight_decay: 0.0005}}"
@@ -37,7 +40,15 @@ VARIANTS = {
     "batches of 512": ("--data.batch_size", "512"),
     "SGD": (SGD,),
     "fused AdamW": ("--model.optimizer.fused", "true"),
+    "AdamW, not fused": ("--model.optimizer.fused", "false"),
     "no averaged weights": ("--trainer.callbacks", "null"),
+    "no products": (),
+    "memory given back": (),
+}
+# What a variant has instead of the project's own.
+INSTEAD = {
+    "no products": mock.patch("lit_modules.small_maps.has_amx", return_value=False),
+    "memory given back": mock.patch("training.cli.keep_freed_memory", give_back_freed_memory),
 }
 
 
@@ -56,7 +67,8 @@ def images_per_second(recipe: str, variant: str, args: argparse.Namespace) -> fl
     options = VARIANTS[variant]
     batch_size = int(options[1]) if "--data.batch_size" in options else batch_size_of(recipe)
     torch.set_num_threads(2 if variant == "two threads" else 1)
-    with tempfile.TemporaryDirectory() as folder:
+    instead = INSTEAD.get(variant, contextlib.nullcontext())
+    with tempfile.TemporaryDirectory() as folder, instead:
         cli = TrainingCLI(
             [
                 *("--config", config_of(recipe), "--data.root", str(args.root), *options),

@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 
+import training.cli
 from benchmarks import choices, data, loop, networks, photographs, startup
+from lit_modules import small_maps
 from tests.conftest import CONFIGS, ROOT
 from tools import train_results
 
@@ -45,8 +47,11 @@ def test_a_benchmark_reports(benchmark, data_root, tmp_path, monkeypatch, capsys
 
 
 def test_the_choices_are_those_that_they_are_called(data_root, monkeypatch):
-    """What the Trainer has of each: precision, threads, batch, optimizer, averaged weights."""
+    """Precision, threads, batch, optimizer, averaged weights; whether convolutions and memory
+    are the project's.
+    """
     made = []
+    has_amx, keep_freed_memory = small_maps.has_amx, training.cli.keep_freed_memory
 
     class Cli(choices.TrainingCLI):
         def __init__(self, arguments):
@@ -63,6 +68,8 @@ def test_the_choices_are_those_that_they_are_called(data_root, monkeypatch):
                 (data.batch_size, self.trainer.limit_train_batches),
                 (type(optimizer).__name__, optimizer.defaults.get("fused")),
                 "EMAWeightAveraging" in kinds,
+                small_maps.has_amx is has_amx,
+                training.cli.keep_freed_memory is keep_freed_memory,
             )
             self.stopwatch.images_per_second.append(1.0)
             for logger in self.trainer.loggers:
@@ -80,7 +87,7 @@ def test_the_choices_are_those_that_they_are_called(data_root, monkeypatch):
     found = dict(zip(choices.VARIANTS, (cli.found for cli in made), strict=True))
     precision = found["as it is"][0]
     adamw = ("AdamW", None)
-    assert found == {
+    assert {name: values[:-2] for name, values in found.items()} == {
         "as it is": (precision, 1, (128, 8), adamw, True),
         "float32": ("32-true", 1, (128, 8), adamw, True),
         "two threads": (precision, 2, (128, 8), adamw, True),
@@ -89,8 +96,13 @@ def test_the_choices_are_those_that_they_are_called(data_root, monkeypatch):
         "batches of 512": (precision, 1, (512, 2), adamw, True),
         "SGD": (precision, 1, (128, 8), ("SGD", None), True),
         "fused AdamW": (precision, 1, (128, 8), ("AdamW", True), True),
+        "AdamW, not fused": (precision, 1, (128, 8), ("AdamW", False), True),
         "no averaged weights": (precision, 1, (128, 8), adamw, False),
+        "no products": (precision, 1, (128, 8), adamw, True),
+        "memory given back": (precision, 1, (128, 8), adamw, True),
     }
+    as_ours = {name: values[-2:] for name, values in found.items() if not all(values[-2:])}
+    assert as_ours == {"no products": (False, True), "memory given back": (True, False)}
 
 
 @pytest.mark.slow
