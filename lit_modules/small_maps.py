@@ -1,15 +1,16 @@
-"""Convolutions to small maps as matrix products, for training on a CPU in bfloat16."""
+"""Convolutions to small maps as matrix products, on a CPU in bfloat16."""
 
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-CHANNELS_PER_POSITION = 15  # of the output: from there on the product is faster, as measured
+# Of the output. From there on the product is faster for nearly all layers of the recipes.
+CHANNELS_PER_POSITION = 15
+IN_16_OR_32_BITS = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class SmallMaps(TorchFunctionMode):
@@ -18,19 +19,22 @@ class SmallMaps(TorchFunctionMode):
     The blocks of oneDNN's convolutions on Intel's AMX are rows of an image. Where a row has only
     two or four pixels, as in the last stages of a network on small images, most of each block is
     padding, and one product for all positions of a batch is up to ten times as fast
-    (docs/performance.md). It differs in the order of the sums alone. Whatever is not in bfloat16
-    on a CPU with AMX, and convolutions to larger maps, stay torch's.
+    (docs/performance.md). It is as exact as bfloat16 allows, but not equal bit for bit. Whatever
+    is not in bfloat16 on a CPU with AMX, and convolutions to larger maps, stay torch's.
     """
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        if function is F.conv2d and not kwargs and len(args) == 7 and has_amx():
-            image, weight, bias, stride, padding, dilation, groups = args
-            is_plain = dilation == (1, 1) and groups == 1 and not isinstance(padding, str)
-            if is_plain and _in_bfloat16(image) and _is_small(image, weight, stride, padding):
-                output = _Product.apply(image.bfloat16(), weight.bfloat16(), stride, padding)
-                return output if bias is None else output + bias.bfloat16()[:, None, None]
+        is_convolution = function is F.conv2d and not kwargs and len(args) == 7
+        if is_convolution and not torch.compiler.is_compiling() and has_amx() and _is_small(*args):
+            image, weight, bias, stride, padding, *_ = args
+            image, weight = image.bfloat16(), weight.bfloat16()
+            columns = _Product.apply(image, weight, stride, padding)
+            if bias is not None:
+                columns = columns + bias.bfloat16()
+            height, width = _size(image, weight, stride, padding)
+            return columns.view(len(image), height, width, len(weight)).permute(0, 3, 1, 2)
         return function(*args, **(kwargs or {}))
 
 
@@ -40,18 +44,36 @@ def has_amx() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
-def _in_bfloat16(image: Tensor) -> bool:
-    if image.device.type != "cpu":
+def _is_small(
+    image: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> bool:
+    """Whether the product computes this convolution, and faster; the rest is left to torch."""
+    is_pair = all(isinstance(one, tuple) and len(one) == 2 for one in (stride, padding))
+    if not is_pair or dilation != (1, 1) or groups != 1:
         return False
-    is_mixed = torch.is_autocast_enabled("cpu")
-    return (torch.get_autocast_dtype("cpu") if is_mixed else image.dtype) == torch.bfloat16
-
-
-def _is_small(image: Tensor, weight: Tensor, stride: Any, padding: Any) -> bool:
-    if image.ndim != 4 or image.shape[1] != weight.shape[1]:
+    if not _in_bfloat16([one for one in (image, weight, bias) if one is not None]):
+        return False
+    if image.ndim != 4 or not len(image) or image.shape[1] != weight.shape[1]:
+        return False
+    if bias is not None and bias.shape != weight.shape[:1]:
         return False
     height, width = _size(image, weight, stride, padding)
     return min(height, width) > 0 and CHANNELS_PER_POSITION * height * width <= len(weight)
+
+
+def _in_bfloat16(tensors: list[Tensor]) -> bool:
+    if any(one.device.type != "cpu" for one in tensors):
+        return False
+    if not torch.is_autocast_enabled("cpu"):
+        return all(one.dtype == torch.bfloat16 for one in tensors)
+    is_mixed = torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return is_mixed and all(one.dtype in IN_16_OR_32_BITS for one in tensors)
 
 
 def _size(image: Tensor, weight: Tensor, stride: Any, padding: Any) -> tuple[int, int]:
@@ -63,21 +85,22 @@ def _size(image: Tensor, weight: Tensor, stride: Any, padding: Any) -> tuple[int
 
 
 class _Product(torch.autograd.Function):
-    """The convolution of images (N, C, H, W) with kernels (O, C, h, w), without a bias."""
+    """The convolution of images (N, C, H, W) with kernels (O, C, h, w), as (N*positions, O)."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, stride: Any, padding: Any) -> Tensor:
+    def forward(image: Tensor, weight: Tensor, stride: Any, padding: Any) -> Tensor:
+        return _columns(image, weight, stride, padding) @ _matrix(weight).t()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        image, weight, ctx.stride, ctx.padding = inputs
         ctx.save_for_backward(image, weight)
-        ctx.stride, ctx.padding = stride, padding
-        height, width = _size(image, weight, stride, padding)
-        output = _columns(image, weight, stride, padding) @ _matrix(weight).t()
-        return output.view(len(image), height, width, -1).permute(0, 3, 1, 2)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         image, weight = ctx.saved_tensors
-        gradient = gradient.permute(0, 2, 3, 1).flatten(0, 2)
         of_image = of_weight = None
         if ctx.needs_input_grad[0]:
             columns = gradient @ _matrix(weight)
@@ -107,9 +130,12 @@ def _add_up(columns: Tensor, image: Tensor, weight: Tensor, stride: Any, padding
     (n, c, height, width), (h, w), (top, left) = image.shape, weight.shape[2:], padding
     rows, cols = _size(image, weight, stride, padding)
     windows = columns.view(n, rows, cols, h, w, c)
-    total = columns.new_zeros(n, height + 2 * top, width + 2 * left, c)
+    # Sums in 16 bits would round once for each window.
+    dtype = torch.promote_types(columns.dtype, torch.float32)
+    total = columns.new_zeros(n, height + 2 * top, width + 2 * left, c, dtype=dtype)
     for i in range(h):
         for j in range(w):
             down, right = i + stride[0] * (rows - 1) + 1, j + stride[1] * (cols - 1) + 1
             total[:, i : down : stride[0], j : right : stride[1]] += windows[:, :, :, i, j]
-    return total[:, top : top + height, left : left + width].permute(0, 3, 1, 2)
+    inner = total[:, top : top + height, left : left + width].to(columns.dtype)
+    return inner.permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 KEEPING = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}
 # What glibc sets by itself in a process that has freed a large block.
 USUAL = {TRIM_THRESHOLD: 64 << 20, MMAP_THRESHOLD: 32 << 20, MMAP_MAX: 65536}
+_is_kept = False
 
 
 def usable_processors() -> int:
@@ -48,23 +49,32 @@ def keep_freed_memory() -> None:
 
     glibc hands large blocks back to the system, which clears every page when it is asked for it
     again. With the large layers of VGG that takes a third of a training step (docs/performance.md).
+    Not for threads that have their own memory, and not where the user has set how glibc works.
     """
-    _set_malloc(KEEPING)
+    global _is_kept
+    if not _is_kept and (libc := _glibc()):
+        _is_kept = True
+        for name, value in KEEPING.items():
+            libc.mallopt(name, value)
 
 
 def give_back_freed_memory() -> None:
-    """Lets glibc hand memory back as it usually does, and hands back what was kept."""
-    if libc := _set_malloc(USUAL):
+    """Hands back what was kept, and lets glibc do so from now on; nothing, if nothing was kept."""
+    global _is_kept
+    if _is_kept and (libc := _glibc()):
+        _is_kept = False
+        for name, value in USUAL.items():
+            libc.mallopt(name, value)
         libc.malloc_trim(0)
 
 
-def _set_malloc(settings: dict[int, int]) -> ctypes.CDLL | None:
-    if platform.libc_ver()[0] != "glibc":  # others have no such settings
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if its memory is ours to set."""
+    is_set = any(name.startswith("MALLOC_") for name in os.environ)
+    if is_set or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return None
-    libc = ctypes.CDLL(None)
-    for name, value in settings.items():
-        libc.mallopt(name, value)
-    return libc
+    is_glibc = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+    return ctypes.CDLL(None) if is_glibc else None
 
 
 def best_device() -> torch.device:

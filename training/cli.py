@@ -268,7 +268,6 @@ class TrainingCLI(LightningCLI):
         data = self.datamodule
         check_processes(self.trainer, data.batch_size, self.run.is_named or self.is_trial)
         limit_threads(processes_that_share_processors(self.trainer))
-        keep_freed_memory()
         data.prepare_data()
         data.setup("fit")
         data.trainer = self.trainer  # its number of processes divides a batch
@@ -280,6 +279,8 @@ class TrainingCLI(LightningCLI):
             data.setup("test")
             count_batches(self.trainer, "test", len(data.test_dataloader()))
         check_schedule(self.model, self.trainer, batches, is_validated=val_batches > 0)
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
 
     @contextmanager
     def open_run(self) -> Iterator[RunFolder]:

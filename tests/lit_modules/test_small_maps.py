@@ -1,5 +1,8 @@
 """The products of small maps against torch's convolutions, and where they are taken."""
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -7,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lit_modules import LitClassifier, small_maps
-from lit_modules.small_maps import SmallMaps
+from lit_modules.small_maps import SmallMaps, has_amx
 from models.resnet import resnet18
 
 # Channels, outputs, height, width, kernel, stride, padding.
@@ -26,14 +29,21 @@ SHAPES = [
 def products(monkeypatch):
     """The shapes of the images whose convolutions are products, on any processor."""
     monkeypatch.setattr(small_maps, "has_amx", lambda: True)
-    taken, product = [], small_maps._Product.apply
+    taken, apply_product = [], small_maps._Product.apply
 
     def apply(image, *args):
         taken.append(tuple(image.shape))
-        return product(image, *args)
+        return apply_product(image, *args)
 
     monkeypatch.setattr(small_maps._Product, "apply", apply)
     return taken
+
+
+def product(image, weight, stride, padding):
+    """The output of `_Product` as the convolution's, (N, O, height, width)."""
+    columns = small_maps._Product.apply(image, weight, stride, padding)
+    size = small_maps._size(image, weight, stride, padding)
+    return columns.view(len(image), *size, len(weight)).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize(("c", "o", "h", "w", "kernel", "stride", "padding"), SHAPES)
@@ -45,23 +55,75 @@ def test_output_and_gradients_are_those_of_the_convolution(
     image = torch.randn(3, c, h, w, dtype=torch.float64).to(memory_format=memory_format)
     weight = torch.randn(o, c, *kernel, dtype=torch.float64).to(memory_format=memory_format)
     pairs = []
-    for function in (
-        lambda i, k: F.conv2d(i, k, None, stride, padding),
-        lambda i, k: small_maps._Product.apply(i, k, stride, padding),
-    ):
+    for function in (lambda i, k: F.conv2d(i, k, None, stride, padding), product):
         leaves = image.clone().requires_grad_(), weight.clone().requires_grad_()
-        output = function(*leaves)
+        output = function(*leaves) if function is not product else product(*leaves, stride, padding)
         upstream = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
         pairs.append([output, *torch.autograd.grad(output, leaves, upstream)])
     for expected, ours in zip(*pairs, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_only_the_gradients_that_are_needed():
+def test_gradients_of_gradients_and_of_single_images():
+    torch.manual_seed(0)
+    image = torch.randn(2, 2, 2, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 2, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    def ours(image, weight):
+        return product(image, weight, (1, 2), (1, 1))
+
+    def theirs(image, weight):
+        return F.conv2d(image, weight, None, (1, 2), (1, 1))
+
+    assert torch.autograd.gradcheck(ours, (image, weight))
+    assert torch.autograd.gradgradcheck(ours, (image, weight))
+    of_each = [
+        torch.func.vmap(
+            torch.func.grad(lambda w, i, f=f: f(i[None], w).square().sum()), in_dims=(None, 0)
+        )(weight.detach(), image.detach())
+        for f in (ours, theirs)
+    ]
+    torch.testing.assert_close(*of_each)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_rounding_is_that_of_bfloat16(size):
+    """The error of a gradient against 64 bits: three roundings of 8 bits at most."""
+    torch.manual_seed(0)
+    exact = [torch.randn(4, 64, size, size).double(), torch.randn(256, 64, 3, 3).double()]
+    rounded = [one.bfloat16().requires_grad_() for one in exact]
+    exact = [one.detach().double().requires_grad_() for one in rounded]
+    ours = product(*rounded, (1, 1), (1, 1))
+    theirs = F.conv2d(*exact, None, (1, 1), (1, 1))
+    upstream = torch.randn_like(theirs).bfloat16()
+    ours.backward(upstream)
+    theirs.backward(upstream.double())
+    for a, b in ((ours, theirs), *((r.grad, e.grad) for r, e in zip(rounded, exact, strict=True))):
+        assert (a.double() - b).norm() < 0.003 * b.norm()
+
+
+def test_only_the_gradients_that_are_needed(monkeypatch):
+    monkeypatch.setattr(small_maps, "_add_up", None)
     image, weight = torch.randn(2, 3, 2, 2), torch.randn(4, 3, 3, 3, requires_grad=True)
     small_maps._Product.apply(image, weight, (1, 1), (1, 1)).sum().backward()
-    assert image.grad is None
     assert weight.grad.shape == weight.shape
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="it tells what the processor has")
+def test_the_processor_is_asked():
+    has = "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    assert has_amx() == has
+
+
+def test_the_output_may_be_changed_in_place(products):
+    convolution = nn.Conv2d(16, 64, 3, padding=1, bias=False).bfloat16()
+    image = torch.randn(8, 16, 2, 2).bfloat16()
+    with SmallMaps():
+        output = convolution(image)
+        output += 1
+        F.relu(output, inplace=True).sum().backward()
+    assert products
+    assert convolution.weight.grad.abs().sum() > 0
 
 
 def test_bias(products):
@@ -93,6 +155,32 @@ def test_what_stays_a_convolution(products, convolution, size, dtype):
         expected = convolution(image)
         with SmallMaps():
             assert torch.equal(convolution(image), expected)
+    assert not products
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(None, 1, 1, 1, 1), (None, (1,), (1,), (1,), 1), (None, [1, 1], [1, 1], [1, 1], 1)],
+)
+def test_other_forms_of_the_arguments_are_left_to_torch(products, arguments):
+    image, weight = torch.randn(2, 8, 2, 2).bfloat16(), torch.randn(64, 8, 3, 3).bfloat16()
+    expected = F.conv2d(image, weight, None, 1, 1)
+    with SmallMaps():
+        assert torch.equal(F.conv2d(image, weight, *arguments), expected)
+    assert not products
+
+
+def test_other_types_devices_and_empty_batches_are_left_to_torch(products):
+    convolution = nn.Conv2d(8, 64, 3, padding=1)
+    image = torch.randn(2, 8, 2, 2)
+    with SmallMaps():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert copy.deepcopy(convolution).double()(image.double()).dtype == torch.float64
+            assert convolution(image[:0]).shape == (0, 64, 2, 2)
+        with pytest.raises(RuntimeError):
+            convolution(image.bfloat16())
+        meta = copy.deepcopy(convolution).to("meta", torch.bfloat16)
+        assert meta(image.to("meta", torch.bfloat16)).device.type == "meta"
     assert not products
 
 
