@@ -33,8 +33,8 @@ ON_MNIST = (
         ]
     ),
 )
-# Digits need fewer epochs than clothes; only without a GPU. NiN: docs/results.md says why.
-EPOCHS_ON_MNIST = dict.fromkeys(FAMILIES, 8) | {"nin": 20}
+# Digits need fewer epochs than clothes; only without a GPU. docs/results.md says why they differ.
+EPOCHS_ON_MNIST = dict.fromkeys(FAMILIES, 8) | {"nin": 20, "alexnet": 12}
 SIGMOID = ("--model.net.activation", "sigmoid")
 
 
