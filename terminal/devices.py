@@ -48,8 +48,9 @@ def keep_freed_memory() -> None:
     """Lets the process keep the memory that tensors leave, for those of the next training step.
 
     glibc hands large blocks back to the system, which clears every page when it is asked for it
-    again. With the large layers of VGG that takes a third of a training step (docs/performance.md).
-    Not for threads that have their own memory, and not where the user has set how glibc works.
+    again. With the large layers of VGG that takes a seventh of a training step or more
+    (docs/performance.md). Not for threads that have their own memory, and not where the user has
+    set how glibc works.
     """
     global _is_kept
     if not _is_kept and (libc := _glibc()):
