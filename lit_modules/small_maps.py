@@ -18,9 +18,9 @@ class SmallMaps(TorchFunctionMode):
 
     The blocks of oneDNN's convolutions on Intel's AMX are rows of an image. Where a row has only
     two or four pixels, as in the last stages of a network on small images, most of each block is
-    padding, and one product for all positions of a batch is up to ten times as fast
-    (docs/performance.md). It is as exact as bfloat16 allows, but not equal bit for bit. Whatever
-    is not in bfloat16 on a CPU with AMX, and convolutions to larger maps, stay torch's.
+    padding, and one product for all positions of a batch is faster (docs/performance.md). It is as
+    exact as bfloat16 allows, but not equal bit for bit. Whatever is not in bfloat16 on a CPU with
+    AMX, and convolutions to larger maps, stay torch's.
     """
 
     def __torch_function__(
